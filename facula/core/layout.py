@@ -1,0 +1,146 @@
+"""Layouts: shape, strides, dtype and device of a tensor, interned so that identity is equality and a cache key.
+
+A tensor is (storage, address, layout). Everything that depends on the geometry alone (how many elements, whether they
+lie densely, which kernel an operation needs) is computed once per layout or per combination of layouts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from facula.core.device import device as Device
+from facula.core.strides import contiguous_stride, is_contiguous
+
+if TYPE_CHECKING:
+    from facula.core.dtype import dtype as DType
+
+Shape = tuple[int, ...]
+
+
+class Size(tuple[int, ...]):
+    """The shape of a tensor: a tuple of ints that prints as `torch.Size([2, 3])`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+    __str__ = __repr__
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        count = 1
+        for size in self:
+            count *= size
+        return count
+
+    def __getitem__(self, index: Any) -> Any:
+        picked = tuple.__getitem__(self, index)
+        return Size(picked) if isinstance(index, slice) else picked
+
+    def __add__(self, other: Any) -> Size:  # type: ignore[override]
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __radd__(self, other: Any) -> Size:
+        return Size(tuple(other) + tuple(self))
+
+    def __mul__(self, count: Any) -> Size:
+        return Size(tuple.__mul__(self, count))
+
+    __rmul__ = __mul__
+
+    def __reduce__(self) -> Any:
+        return Size, (tuple(self),)
+
+
+class Layout:
+    """Interned geometry. Make one with `layout(...)`, never directly.
+
+    Attributes: shape, stride (in elements), dtype, device, numel, nbytes (of the elements alone), contiguous (row-major
+    and dense), size (the shape as `torch.Size`).
+    """
+
+    __slots__ = ("contiguous", "device", "dtype", "nbytes", "numel", "shape", "size", "stride")
+
+    contiguous: bool
+    device: Device
+    dtype: DType
+    nbytes: int
+    numel: int
+    shape: Shape
+    size: Size
+    stride: Shape
+
+    def __repr__(self) -> str:
+        return f"Layout({self.shape}, {self.stride}, {self.dtype}, {self.device})"
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def with_shape(self, shape: Shape, stride: Shape | None = None) -> Layout:
+        """Another geometry of the same dtype and device (dense if no stride is given)."""
+        return layout(shape, stride, self.dtype, self.device)
+
+    def with_dtype(self, dtype: DType) -> Layout:
+        """The same geometry with elements of another type."""
+        return layout(self.shape, self.stride, dtype, self.device)
+
+    def dense(self) -> Layout:
+        """Row-major without gaps."""
+        return self if self.contiguous else layout(self.shape, None, self.dtype, self.device)
+
+
+CPU = Device("cpu")
+LIMIT = 1 << 16
+_interned: dict[tuple[Shape, Shape | None, DType, Device], Layout] = {}
+_caches: list[dict[Any, Any]] = []
+
+
+def register_cache(cache: dict[Any, Any]) -> dict[Any, Any]:
+    """A dictionary keyed by layouts, to be emptied when a program of ever new shapes fills the table of layouts."""
+    _caches.append(cache)
+    return cache
+
+
+def layout(shape: Iterable[int], stride: Shape | None, dtype: DType, device: Device = CPU) -> Layout:
+    """The layout with these fields; dense and row-major when `stride` is None."""
+    shape = tuple(shape)
+    key = (shape, stride, dtype, device)
+    found = _interned.get(key)
+    if found is not None:
+        return found
+    dense = contiguous_stride(shape)
+    if stride is None:
+        stride = dense
+    full_key = (shape, stride, dtype, device)
+    found = _interned.get(full_key)
+    if found is None:
+        if len(_interned) >= LIMIT:
+            _sweep()
+        found = Layout()
+        numel = 1
+        for size in shape:
+            numel *= size
+        found.shape, found.stride, found.dtype, found.device = shape, stride, dtype, device
+        found.numel, found.nbytes = numel, numel * dtype.itemsize
+        found.contiguous = stride == dense or is_contiguous(shape, stride)
+        found.size = Size(shape)
+        found = _interned.setdefault(full_key, found)
+    _interned[key] = found
+    return found
+
+
+def _sweep() -> None:
+    """Forget the plans of every operator, then every layout that no tensor holds."""
+    for cache in _caches:
+        cache.clear()
+    counts: dict[int, int] = {}
+    for kept in _interned.values():
+        counts[id(kept)] = counts.get(id(kept), 0) + 1
+    for key, kept in list(_interned.items()):
+        if sys.getrefcount(kept) <= counts[id(kept)] + 2:
+            del _interned[key]
+            counts[id(kept)] -= 1

@@ -1,0 +1,259 @@
+"""The walk through the graph that computes gradients.
+
+Nodes are taken by falling sequence number: what was computed later is differentiated first, so every node has received
+all its gradients when its turn comes. Gradient rules are written in operators, hence `create_graph` only leaves
+recording on. `install` receives the few tensor operations that the walk itself needs, so that nothing here imports them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from facula.core.layout import Layout
+from facula.engine.graph import Node
+from facula.engine.modes import modes
+
+_operations: dict[str, Any] = {}
+
+
+def install(**operations: Any) -> None:
+    """add(a, b), add_in_place(a, b), clone(a), sum_to(a, shape), to_dtype(a, dtype), ones_like(a), zeros(layout), has_nan(a)."""
+    _operations.update(operations)
+
+
+def match(gradient: Any, layout: Layout, place: Any) -> Any:
+    """A gradient in the shape and dtype of what it is for: broadcast dimensions summed, dtype cast."""
+    own = gradient._layout
+    if own.shape != layout.shape:
+        if len(own.shape) < len(layout.shape) or any(
+            t not in (o, 1) for o, t in zip(own.shape[len(own.shape) - len(layout.shape) :], layout.shape, strict=True)
+        ):
+            raise RuntimeError(
+                f"Function {place.name() if place is not None else 'backward'} returned an invalid gradient at index 0 - "
+                f"got {list(own.shape)} but expected shape compatible with {list(layout.shape)}"
+            )
+        gradient = _operations["sum_to"](gradient, layout.shape)
+    if gradient._layout.dtype is not layout.dtype:
+        gradient = _operations["to_dtype"](gradient, layout.dtype)
+    return gradient
+
+
+class Walk:
+    """One backward pass."""
+
+    def __init__(self, keep: bool, create: bool, wanted: Sequence[Any] | None) -> None:
+        self.keep, self.create = keep, create
+        self.pending: dict[Node, list[Any]] = {}
+        self.heap: list[tuple[int, int, Node]] = []
+        self.wanted = wanted
+        self.captured: list[Any] = [None] * len(wanted) if wanted is not None else []
+        self.wanted_leaves: dict[int, list[int]] = {}
+        self.wanted_outputs: dict[Node, list[tuple[int, int]]] = {}
+        self.needed: set[Node] | None = None
+        self.accumulate_into: set[int] | None = None
+
+    def want(self, roots: Sequence[Any]) -> None:
+        """Restrict the walk to what leads to the wanted tensors."""
+        assert self.wanted is not None
+        for i, tensor in enumerate(self.wanted):
+            if tensor._node is None:
+                self.wanted_leaves.setdefault(id(tensor), []).append(i)
+            else:
+                self.wanted_outputs.setdefault(tensor._node, []).append((tensor._output, i))
+        self.needed = self._leading_to([r._node for r in roots if r._node is not None])
+
+    def _leading_to(self, starts: list[Node]) -> set[Node]:
+        order: list[Node] = []
+        seen: set[Node] = set(starts)
+        stack = list(seen)
+        while stack:
+            node = stack.pop()
+            order.append(node)
+            for edge in node.edges:
+                if isinstance(edge, tuple) and edge[0] not in seen:
+                    seen.add(edge[0])
+                    stack.append(edge[0])
+        order.sort(key=lambda n: n.sequence)
+        needed: set[Node] = set()
+        for node in order:
+            if node in self.wanted_outputs:
+                needed.add(node)
+                continue
+            for edge in node.edges:
+                if isinstance(edge, tuple):
+                    if edge[0] in needed:
+                        needed.add(node)
+                elif edge is not None and id(edge) in self.wanted_leaves:
+                    needed.add(node)
+        return needed
+
+    def give(self, edge: Any, gradient: Any, source: Any) -> None:
+        """Hand a gradient to the next node, or to a leaf."""
+        if isinstance(edge, tuple):
+            node, output = edge
+            if self.needed is not None and node not in self.needed:
+                return
+            layout = node.outputs[output]
+            if gradient._layout is not layout:
+                gradient = match(gradient, layout, source)
+            slots = self.pending.get(node)
+            if slots is None:
+                slots = self.pending[node] = [None] * len(node.outputs)
+                heapq.heappush(self.heap, (-node.sequence, id(node), node))
+            slots[output] = gradient if slots[output] is None else _operations["add"](slots[output], gradient)
+            return
+        if gradient._layout is not edge._layout:
+            gradient = match(gradient, edge._layout, source)
+        if self.wanted is not None and self.accumulate_into is None:
+            for i in self.wanted_leaves.get(id(edge), ()):
+                gradient = run_tensor_hooks(edge._meta.hooks if edge._meta is not None else None, gradient)
+                known = self.captured[i]
+                self.captured[i] = gradient if known is None else _operations["add"](known, gradient)
+            return
+        if self.accumulate_into is not None and id(edge) not in self.accumulate_into:
+            return
+        accumulate(edge, gradient, self.create)
+
+    def run(self) -> None:
+        heap, pending = self.heap, self.pending
+        while heap:
+            node = heapq.heappop(heap)[2]
+            gradients = pending.pop(node)
+            if node.tensor_hooks is not None:
+                for output, hooks in node.tensor_hooks:
+                    if gradients[output] is not None:
+                        gradients[output] = run_tensor_hooks(hooks, gradients[output])
+            if node.pre_hooks:
+                for hook in list(node.pre_hooks.values()):
+                    replaced = hook(tuple(gradients))
+                    if replaced is not None:
+                        gradients = list(replaced) if isinstance(replaced, tuple) else [replaced]
+            wanted = self.wanted_outputs.get(node)
+            if wanted is not None:
+                for output, i in wanted:
+                    self.captured[i] = gradients[output]
+                if self.accumulate_into is None and not self._leads_on(node):
+                    continue
+            results = node.operator.backward(node, gradients)
+            if node.hooks:
+                results = _run_post_hooks(node, results, gradients)
+            if modes.anomaly:
+                _check_nan(node, results)
+            del gradients
+            edges = node.edges
+            if not self.keep:
+                node.release()
+            for edge, gradient in zip(edges, _releasing(results), strict=True):
+                if edge is not None and gradient is not None:
+                    self.give(edge, gradient, node)
+                del gradient
+
+    def _leads_on(self, node: Node) -> bool:
+        assert self.needed is not None
+        return any(
+            (edge[0] in self.needed) if isinstance(edge, tuple) else edge is not None and id(edge) in self.wanted_leaves
+            for edge in node.edges
+        )
+
+
+def _releasing(results: Any) -> Any:
+    """The items one by one, forgetting each, so that the last user of a gradient may take its memory over."""
+    items = list(results)
+    items.reverse()
+    del results
+    while items:
+        yield items.pop()
+
+
+def run_tensor_hooks(hooks: Any, gradient: Any) -> Any:
+    """Hooks of one tensor in order; each may replace the gradient."""
+    if hooks:
+        for hook in list(hooks.values()):
+            replaced = hook(gradient)
+            if replaced is not None:
+                gradient = replaced
+    return gradient
+
+
+def _run_post_hooks(node: Node, results: Any, gradients: Any) -> Any:
+    for hook in list((node.hooks or {}).values()):
+        replaced = hook(tuple(results), tuple(gradients))
+        if replaced is not None:
+            results = replaced if isinstance(replaced, tuple) else (replaced,)
+    return results
+
+
+def _check_nan(node: Node, results: Any) -> None:
+    if not modes.anomaly_check_nan:
+        return
+    for i, gradient in enumerate(results):
+        if gradient is not None and _operations["has_nan"](gradient):
+            trace = (node.metadata_dict or {}).get("traceback_")
+            place = f"\nThe operation was recorded here:\n{''.join(trace)}" if trace else ""
+            raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.{place}")
+
+
+def accumulate(leaf: Any, gradient: Any, create: bool) -> None:
+    """Add to `leaf.grad`; the first gradient becomes it without a copy when nobody else holds its memory."""
+    meta = leaf._meta
+    if meta is not None:
+        if meta.hooks:
+            gradient = run_tensor_hooks(meta.hooks, gradient)
+        if meta.accumulate is not None:
+            for hook in list(meta.accumulate.pre_hooks.values()):
+                replaced = hook((gradient,))
+                if replaced is not None:
+                    gradient = replaced[0] if isinstance(replaced, tuple) else replaced
+    known = leaf._grad
+    if known is None:
+        # References while nobody else holds it: the callers' variables `gradient` (run, give, here) and the argument.
+        unshared = sys.getrefcount(gradient) <= _UNSHARED and gradient._layout is leaf._layout
+        if not create:
+            leaf._grad = gradient if unshared and not gradient._requires_grad else _operations["clone"](gradient)
+        else:
+            leaf._grad = gradient
+    elif create or modes.grad_enabled:
+        leaf._grad = _operations["add"](known, gradient)
+    else:
+        _operations["add_in_place"](known, gradient)
+    if meta is not None:
+        if meta.accumulate is not None:
+            for hook in list(meta.accumulate.post_hooks.values()):
+                hook((), (gradient,))
+        if meta.post_accumulate_hooks:
+            for hook in list(meta.post_accumulate_hooks.values()):
+                hook(leaf)
+
+
+_UNSHARED = 4
+
+
+def run_backward(
+    roots: Sequence[Any], gradients: Sequence[Any], keep: bool, create: bool,
+    inputs: Sequence[Any] | None = None, accumulate_grads: bool = True,
+) -> list[Any]:  # fmt: skip
+    """Differentiate `roots`, weighted by `gradients`. Gives the gradients of `inputs` unless they are accumulated."""
+    walk = Walk(keep, create, inputs)
+    if inputs is not None:
+        walk.want(roots)
+        if accumulate_grads:
+            walk.accumulate_into = {id(t) for t in inputs}
+    previous = modes.grad_enabled
+    modes.grad_enabled = create
+    try:
+        for root, gradient in zip(roots, gradients, strict=True):
+            edge = root if root._node is None else (root._node, root._output)
+            if isinstance(edge, tuple) and walk.needed is not None and edge[0] not in walk.needed:
+                continue
+            walk.give(edge, gradient, None)
+        walk.run()
+    finally:
+        modes.grad_enabled = previous
+    if inputs is not None and accumulate_grads:
+        for tensor, gradient in zip(inputs, walk.captured, strict=True):
+            if tensor._node is not None and gradient is not None:
+                tensor._grad = gradient if tensor._grad is None else _operations["add"](tensor._grad, gradient)
+    return walk.captured

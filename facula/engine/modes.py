@@ -1,0 +1,147 @@
+"""What holds for the code that runs now, in this thread: gradients on or off, and who listens to operations.
+
+Everything here is per thread. `interpreters` is the stack of modes (recorders, transforms) that see each operator call
+before it runs; it is empty in ordinary eager work.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Modes(threading.local):
+    """The state of one thread; class attributes are what a fresh thread starts with."""
+
+    grad_enabled = True
+    inference = False
+    interpreters: tuple[Any, ...] = ()
+    recorder: Any = None
+    saved_tensor_hooks: tuple[tuple[Callable[[Any], Any], Callable[[Any], Any]], ...] = ()
+    anomaly = False
+    anomaly_check_nan = True
+
+
+modes = Modes()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded for backward in this thread."""
+    return modes.grad_enabled
+
+
+class _Decorator:
+    """A context manager that also decorates functions (a fresh one is entered at each call) and generators."""
+
+    def clone(self) -> Any:
+        return type(self)()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        import inspect
+
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generator(*args: Any, **kwargs: Any) -> Any:
+                running = function(*args, **kwargs)
+                sent = None
+                while True:
+                    with self.clone():
+                        try:
+                            item = running.send(sent)
+                        except StopIteration as stop:
+                            return stop.value
+                    sent = yield item
+
+            return generator
+
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self.clone():
+                return function(*args, **kwargs)
+
+        return inside
+
+
+class _GradMode(_Decorator):
+    enabled = True
+
+    def __enter__(self) -> None:
+        self.previous = modes.grad_enabled
+        modes.grad_enabled = self.enabled
+
+    def __exit__(self, *exc: object) -> None:
+        modes.grad_enabled = self.previous
+
+
+class no_grad(_GradMode):
+    """Operations inside are not recorded: `with torch.no_grad():`, or `@torch.no_grad()` on a function."""
+
+    enabled = False
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        self = super().__new__(cls)
+        return self if function is None else self(function)
+
+
+class enable_grad(_GradMode):
+    """Operations inside are recorded, also within `no_grad`."""
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        self = super().__new__(cls)
+        return self if function is None else self(function)
+
+
+class set_grad_enabled(_Decorator):
+    """Recording on or off: at once when called, until the end of the block when used with `with`."""
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = bool(mode)
+        self.previous = modes.grad_enabled
+        modes.grad_enabled = self.mode
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        modes.grad_enabled = self.previous
+        return super().__call__(function)
+
+    def __enter__(self) -> None:
+        modes.grad_enabled = self.mode
+
+    def __exit__(self, *exc: object) -> None:
+        modes.grad_enabled = self.previous
+
+    def clone(self) -> set_grad_enabled:
+        return set_grad_enabled(self.mode)
+
+
+class inference_mode(_Decorator):
+    """Like `no_grad`; tensors made inside never take part in autograd."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        self = super().__new__(cls)
+        if callable(mode) and not isinstance(mode, bool):
+            self.mode = True
+            return self(mode)
+        return self
+
+    def __init__(self, mode: bool = True) -> None:
+        self.mode = bool(mode)
+
+    def __enter__(self) -> None:
+        self.previous = modes.grad_enabled, modes.inference
+        modes.inference = self.mode
+        if self.mode:
+            modes.grad_enabled = False
+
+    def __exit__(self, *exc: object) -> None:
+        modes.grad_enabled, modes.inference = self.previous
+
+    def clone(self) -> inference_mode:
+        return inference_mode(self.mode)
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether `inference_mode` is on in this thread."""
+    return modes.inference

@@ -1,0 +1,194 @@
+"""Pooling functions composed of the pooling operators, and the choice between values and values with indices.
+
+In: (N, C, *size) or (C, *size). Out: the same with other sizes. The formulas are with the layers of `facula.nn.modules.pooling`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from facula.nn.functional._operators import operators as op
+from facula.tensor.tensor import Tensor
+
+
+def _tuple(value: Any, n: int) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+
+
+def _with_indices(dims: int, name: str) -> tuple[Any, Any]:
+    operator_name = f"max_pool{dims}d_with_indices"
+
+    def with_indices(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The maximum of each window, and its index in the flattened plane."""
+        step = kernel_size if stride is None else stride
+        return getattr(op, operator_name)(input, kernel_size, step, padding, dilation, ceil_mode)
+
+    def pool(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        """The maximum of each window; with `return_indices` also its index in the flattened plane."""
+        if return_indices:
+            return with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
+        step = kernel_size if stride is None else stride
+        return getattr(op, name)(input, kernel_size, step, padding, dilation, ceil_mode)
+
+    with_indices.__name__ = with_indices.__qualname__ = operator_name
+    pool.__name__ = pool.__qualname__ = name
+    return pool, with_indices
+
+
+max_pool1d, max_pool1d_with_indices = _with_indices(1, "max_pool1d")
+max_pool2d, max_pool2d_with_indices = _with_indices(2, "max_pool2d")
+max_pool3d, max_pool3d_with_indices = _with_indices(3, "max_pool3d")
+
+
+def _adaptive_size(input: Tensor, output_size: Any, dims: int) -> list[int]:
+    sizes = list(_tuple(output_size, dims))
+    if len(input.shape) <= len(sizes):
+        raise ValueError(f"Input dimension should be at least {len(sizes) + 1}")
+    return [given if wanted is None else wanted for wanted, given in zip(sizes, input.shape[-dims:])]
+
+
+def _adaptive_max(dims: int) -> tuple[Any, Any]:
+    name = f"adaptive_max_pool{dims}d"
+
+    def with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> tuple[Tensor, Tensor]:
+        """The maximum of each of `output_size` windows, and its index in the flattened plane."""
+        return getattr(op, name)(input, _adaptive_size(input, output_size, dims))
+
+    def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        """The maximum of each of `output_size` windows; with `return_indices` also its index."""
+        values, indices = with_indices(input, output_size)
+        return (values, indices) if return_indices else values
+
+    with_indices.__name__ = with_indices.__qualname__ = name + "_with_indices"
+    pool.__name__ = pool.__qualname__ = name
+    return pool, with_indices
+
+
+adaptive_max_pool1d, adaptive_max_pool1d_with_indices = _adaptive_max(1)
+adaptive_max_pool2d, adaptive_max_pool2d_with_indices = _adaptive_max(2)
+adaptive_max_pool3d, adaptive_max_pool3d_with_indices = _adaptive_max(3)
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean of each of `output_size` windows."""
+    return op.adaptive_avg_pool1d(input, _adaptive_size(input, output_size, 1))
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean of each of `output_size` windows; None keeps the input's size."""
+    return op.adaptive_avg_pool2d(input, _adaptive_size(input, output_size, 2))
+
+
+def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
+    """The mean of each of `output_size` windows; None keeps the input's size."""
+    return op.adaptive_avg_pool3d(input, _adaptive_size(input, output_size, 3))
+
+
+def _power_pool(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool, dims: int, average: Any
+) -> Tensor:
+    window = _tuple(kernel_size, dims)
+    step = window if stride is None else _tuple(stride, dims)
+    means = average(input**norm_type, window, step, 0, ceil_mode)
+    # The sign survives an odd power, whose root it would spoil.
+    return ((means.sign() * means.abs().relu()) * math.prod(window)) ** (1.0 / norm_type)
+
+
+def lp_pool1d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x^p)^(1/p) over each window."""
+    return _power_pool(input, norm_type, kernel_size, stride, ceil_mode, 1, op.avg_pool1d)
+
+
+def lp_pool2d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x^p)^(1/p) over each window."""
+    return _power_pool(input, norm_type, kernel_size, stride, ceil_mode, 2, op.avg_pool2d)
+
+
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of x^p)^(1/p) over each window."""
+    return _power_pool(input, norm_type, kernel_size, stride, ceil_mode, 3, op.avg_pool3d)
+
+
+def _unpool_output_size(
+    input: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> list[int]:
+    dims = len(kernel_size)
+    default = [
+        (input.shape[d - dims] - 1) * stride[d] + kernel_size[d] - 2 * padding[d] for d in range(dims)
+    ]
+    if output_size is None:
+        return default
+    output_size = list(output_size)
+    if len(output_size) == dims + 2:
+        output_size = output_size[2:]
+    if len(output_size) != dims:
+        raise ValueError(
+            f"output_size should be a sequence containing {dims} or {dims + 2} elements, but it has a length of '{len(output_size)}'"
+        )
+    for d in range(dims):
+        low, high = default[d] - stride[d], default[d] + stride[d]
+        if not low < output_size[d] < high:
+            raise ValueError(f'invalid output_size "{output_size}" (dim {d} must be between {low} and {high})')
+    return output_size
+
+
+def _unpool(
+    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any, dims: int
+) -> Tensor:
+    window, pads = _tuple(kernel_size, dims), _tuple(padding, dims)
+    step = window if stride is None else _tuple(stride, dims)
+    size = _unpool_output_size(input, window, step, pads, output_size)
+    if input.shape != indices.shape:
+        raise RuntimeError(
+            f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices tensor with shape: "
+            f"{list(indices.shape)}"
+        )
+    leading = tuple(input.shape[:-dims])
+    plane = math.prod(size)
+    flat = input.new_zeros((*leading, plane))
+    values = input.reshape(*leading, -1)
+    return flat.scatter(-1, indices.reshape(*leading, -1), values).reshape(*leading, *size)
+
+
+def max_unpool1d(
+    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """Put maxima back where `max_pool1d` found them, zeros elsewhere."""
+    return _unpool(input, indices, kernel_size, stride, padding, output_size, 1)
+
+
+def max_unpool2d(
+    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """Put maxima back where `max_pool2d` found them, zeros elsewhere."""
+    return _unpool(input, indices, kernel_size, stride, padding, output_size, 2)
+
+
+def max_unpool3d(
+    input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """Put maxima back where `max_pool3d` found them, zeros elsewhere."""
+    return _unpool(input, indices, kernel_size, stride, padding, output_size, 3)

@@ -1,0 +1,10 @@
+"""Every family of operators, imported so that its definitions are in the registry. A new family adds its line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+FAMILIES = ("pointwise", "inplace", "copy", "view", "gradients")
+
+for _family in FAMILIES:
+    import_module(f"facula.ops.{_family}")

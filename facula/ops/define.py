@@ -1,0 +1,365 @@
+"""What an operator is, and the registry from which the public names are made.
+
+An operator is defined once, in its family's file. From the definition come the function (`torch.NAME`), the method, the
+in-place form, the `out=` form, the traced form, the node in the graph, and the tests over its samples.
+
+    @operator(method=True)
+    def softmax(input, dim, dtype=None):           # works on tensors, below autograd
+        ...
+    softmax.gradient(input=lambda grad, out, dim: ...)   # names decide what is saved
+
+A gradient rule names what it needs: `grad`, `out`, inputs and arguments by their names, `NAME_layout` for the geometry of
+an input alone. Rules are written in operators, so they can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from facula.core.layout import Layout
+from facula.engine.graph import Node, edge_of, save, saved_output
+from facula.engine.modes import modes
+from facula.runtime.objects import TensorBase
+
+REGISTRY: dict[str, Any] = {}
+"""name -> the public function; its `operator` attribute is the definition (None for composites)."""
+
+METHODS: dict[str, Callable[..., Any]] = {}
+FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {"torch": {}}
+
+
+def publish(
+    name: str, function: Callable[..., Any], *, method: bool | str = False, namespaces: Sequence[str] = ("torch",),
+    aliases: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Give a function its public names: in namespaces ('torch', 'torch.special', ...) and as a method of tensors."""
+    REGISTRY.setdefault(name, function)
+    for public in (name, *aliases):
+        for namespace in namespaces:
+            FUNCTIONS.setdefault(namespace, {})[public] = function
+        if method:
+            METHODS[public if method is True else method] = function
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any], tuple[str, ...]]:
+    """(all names in order, defaults, keyword-only names) without importing inspect."""
+    code = function.__code__  # type: ignore[attr-defined]
+    positional = code.co_varnames[: code.co_argcount]
+    keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    given = function.__defaults__ or ()  # type: ignore[attr-defined]
+    defaults = dict(zip(positional[len(positional) - len(given) :], given, strict=True))
+    defaults.update(function.__kwdefaults__ or {})  # type: ignore[attr-defined]
+    return positional + keyword_only, defaults, keyword_only
+
+
+class Operator:
+    """An operator whose forward is Python on tensors (launching kernels, or built of other operators).
+
+    `function` runs with recording off. Without a gradient rule for any input its results do not require grad.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name, self.function = name, function
+        self.backward_name = _backward_name(name)
+        self.parameters, self.defaults, self.keyword_only = parameters_of(function)
+        self.positional = len(self.parameters) - len(self.keyword_only)
+        self.rules: dict[str, Callable[..., Any]] = {}
+        self.joint: Callable[..., Any] | None = None
+        self.differentiable_outputs: tuple[int, ...] | None = None
+        self.samples: Callable[..., Any] | None = None
+        self._plans: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def __repr__(self) -> str:
+        return f"<operator {self.name}>"
+
+    # -- definition -----------------------------------------------------------------------------------------------
+    def gradient(self, joint: Callable[..., Any] | None = None, /, **rules: Callable[..., Any]) -> Any:
+        """One rule per input, `gradient(input=lambda grad, other: grad * other)`, or one function for all, decorated:
+        it also takes `needs` (a truth value for each differentiable input, in order of `inputs`) and gives a dict."""
+        if joint is not None:
+            self.joint = joint
+            return joint
+        self.rules.update(rules)
+        return None
+
+    def joint_gradient(self, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorator: one rule for several inputs; it returns their gradients in this order (None where not needed)."""
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self.joint = function
+            self.rules = dict.fromkeys(inputs, function)
+            return function
+
+        return register
+
+    def sample(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Register the generator of sample inputs: yields (args, kwargs) made by the helpers in `facula.ops.samples`."""
+        self.samples = function
+        return function
+
+    # -- call -----------------------------------------------------------------------------------------------------
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Every argument in order of the parameters, defaults filled in; TypeError as Python's own calls."""
+        if len(args) > self.positional:
+            raise TypeError(f"{self.name}() takes {self.positional} positional arguments but {len(args)} were given")
+        bound = list(args)
+        for name in self.parameters[len(args) :]:
+            if name in kwargs:
+                bound.append(kwargs.pop(name))
+            elif name in self.defaults:
+                bound.append(self.defaults[name])
+            else:
+                raise TypeError(f"{self.name}() missing required argument '{name}' (pos {self.parameters.index(name) + 1})")
+        if kwargs:
+            unknown = next(iter(kwargs))
+            clash = unknown in self.parameters
+            raise TypeError(
+                f"{self.name}() got multiple values for argument '{unknown}'" if clash
+                else f"{self.name}() got an unexpected keyword argument '{unknown}'"
+            )  # fmt: skip
+        return bound
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and leave a node behind if an input requires grad."""
+        bound = self.bind(args, kwargs)
+        if modes.interpreters:
+            handled = modes.interpreters[-1].operator(self, bound)
+            if handled is not NotImplemented:
+                return handled
+        needed = self._needed(bound) if modes.grad_enabled and self.rules else ()
+        if not needed:
+            return self.function(*bound)
+        modes.grad_enabled = False
+        try:
+            out = self.function(*bound)
+        finally:
+            modes.grad_enabled = True
+        self.attach(bound, needed, out)
+        return out
+
+    def call_in_place(self, *args: Any, **kwargs: Any) -> Any:
+        """The same for a function that changes its first argument and returns it."""
+        bound = self.bind(args, kwargs)
+        target = bound[0]
+        if modes.interpreters:
+            handled = modes.interpreters[-1].operator(self, bound)
+            if handled is not NotImplemented:
+                return handled
+        _check_in_place[0](target)
+        needed = self._needed(bound) if modes.grad_enabled and self.rules else ()
+        if not needed:
+            self.function(*bound)
+            target._storage.version += 1
+            return target
+        modes.grad_enabled = False
+        try:
+            self.function(*bound)
+        finally:
+            modes.grad_enabled = True
+        target._storage.version += 1
+        node = self.record(bound, needed, (target,), written=True)
+        _rebase[0](target, node, needed[0] == self.parameters[0])
+        return target
+
+    def _needed(self, bound: list[Any]) -> tuple[str, ...]:
+        found = []
+        for name, value in zip(self.parameters, bound, strict=True):
+            if name in self.rules:
+                if isinstance(value, TensorBase):
+                    if value._requires_grad:
+                        found.append(name)
+                elif isinstance(value, (list, tuple)) and any(isinstance(v, TensorBase) and v._requires_grad for v in value):
+                    found.append(name)
+        return tuple(found)
+
+    def attach(self, bound: list[Any], needed: tuple[str, ...], out: Any) -> None:
+        """Make the differentiable outputs the results of a new node."""
+        outputs = out if isinstance(out, (tuple, list)) else (out,)
+        taking = [
+            i for i, o in enumerate(outputs)
+            if isinstance(o, TensorBase) and o._layout.dtype.kind in "fc"
+            and (self.differentiable_outputs is None or i in self.differentiable_outputs)
+        ]  # fmt: skip
+        if taking:
+            node = self.record(bound, needed, outputs)
+            for i in taking:
+                o = outputs[i]
+                o._requires_grad, o._node, o._output = 1, node, i
+
+    def record(self, bound: list[Any], needed: tuple[str, ...], outputs: Any, written: bool = False) -> Node:
+        """The node of a call that has run. `written`: its result is its first argument, changed in place."""
+        values = dict(zip(self.parameters, bound, strict=True))
+        names = self._saved_names(needed)
+        edges: list[Any] = []
+        for name in needed:
+            value = values[name]
+            if isinstance(value, TensorBase):
+                edges.append(edge_of(value))
+            else:
+                edges.extend(edge_of(v) if isinstance(v, TensorBase) else None for v in value)
+        saved, versions = [], []
+        for name in names:
+            if name == "out" or (name.startswith("out") and name[3:].isdigit()):
+                index = int(name[3:] or 0)
+                value, version = saved_output(outputs[index], index)
+            else:
+                (value,), (version,) = save((self._value(name, values, needed),))
+                if written and version is not None and value._storage is outputs[0]._storage:
+                    version -= 1
+            saved.append(value)
+            versions.append(version)
+        info = _Recorded(self, needed, names, [len(values[n]) if not isinstance(values[n], TensorBase) else 0 for n in needed])
+        layouts = tuple(o._layout if isinstance(o, TensorBase) else None for o in outputs)
+        return Node(info, tuple(edges), layouts, tuple(saved), tuple(versions))  # type: ignore[arg-type]
+
+    def _value(self, name: str, values: dict[str, Any], needed: tuple[str, ...]) -> Any:
+        if name in values:
+            return values[name]
+        if name.endswith("_layout"):
+            value = values[name[:-7]]
+            return value._layout if isinstance(value, TensorBase) else value if value is None else [v._layout for v in value]
+        if name == "needs":
+            return tuple(n in needed for n in self.rules)
+        raise TypeError(f"the gradient of {self.name} names {name!r}, which is neither an input nor an output")
+
+    def _saved_names(self, needed: tuple[str, ...]) -> tuple[str, ...]:
+        found = self._plans.get(needed)
+        if found is None:
+            rules = [self.joint] if self.joint is not None else [self.rules[n] for n in needed]
+            names: list[str] = []
+            for rule in rules:
+                names += [n for n in parameters_of(rule)[0] if n not in ("grad", "grads") and n not in names]  # type: ignore[arg-type]
+            found = self._plans[needed] = tuple(names)
+        return found
+
+
+class _Recorded:
+    """The operator of one node: which inputs get gradients from which saved names."""
+
+    __slots__ = ("backward_name", "lengths", "names", "needed", "operator")
+
+    def __init__(self, operator: Operator, needed: tuple[str, ...], names: tuple[str, ...], lengths: list[int]) -> None:
+        self.operator, self.needed, self.names, self.lengths = operator, needed, names, lengths
+        self.backward_name = operator.backward_name
+
+    def backward(self, node: Node, gradients: list[Any]) -> list[Any]:
+        values = dict(zip(self.names, node.unpack(), strict=True))
+        values["grad"], values["grads"] = gradients[0], gradients
+        operator = self.operator
+        if operator.joint is not None:
+            given = operator.joint(**{n: values[n] for n in parameters_of(operator.joint)[0]})
+            results = dict(zip(operator.rules, given if isinstance(given, (tuple, list)) else (given,), strict=True))
+        else:
+            if gradients[0] is None:
+                return [None] * len(node.edges)
+            results = {}
+            for name in self.needed:
+                rule = operator.rules[name]
+                results[name] = rule(**{n: values[n] for n in parameters_of(rule)[0]})
+        flat: list[Any] = []
+        for name, length in zip(self.needed, self.lengths, strict=True):
+            result = results[name]
+            if length:
+                flat.extend(result if result is not None else [None] * length)
+            else:
+                flat.append(result)
+        return flat
+
+
+def _backward_name(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) + "Backward0"
+
+
+_check_in_place: list[Callable[[Any], None]] = []
+_rebase: list[Callable[[Any, Node, bool], None]] = []
+
+
+def install_in_place(check: Callable[[Any], None], rebase: Callable[[Any, Node, bool], None]) -> None:
+    """`check(target)` refuses what may not be changed; `rebase(target, node, self_edge)` makes it the node's result."""
+    _check_in_place.append(check)
+    _rebase.append(rebase)
+
+
+def operator(
+    name: str | None = None, *, method: bool | str = False, function: bool = True, namespaces: Sequence[str] = ("torch",),
+    aliases: Sequence[str] = (), out: bool = False, in_place: bool = False,
+) -> Callable[[Callable[..., Any]], Any]:  # fmt: skip
+    """Decorator: define an operator by its forward. The result is the public function; `.operator` the definition.
+
+    With out=True the function takes `out=`: results are copied there (resized if need be). With in_place=True the
+    forward changes its first argument and returns it.
+    """
+
+    def define(forward: Callable[..., Any]) -> Any:
+        made = Operator(name or forward.__name__, forward)
+        public = made.call_in_place if in_place else with_out(made.call, made.name) if out else made.call
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return public(*args, **kwargs)
+
+        call.__name__ = call.__qualname__ = made.name
+        call.__doc__ = forward.__doc__
+        call.operator = made  # type: ignore[attr-defined]
+        call.gradient, call.joint_gradient, call.sample = made.gradient, made.joint_gradient, made.sample  # type: ignore[attr-defined]
+        publish(made.name, call, method=method, namespaces=namespaces if function else (), aliases=aliases)
+        return call
+
+    return define
+
+
+def composite(
+    name: str | None = None, *, method: bool | str = False, function: bool = True, namespaces: Sequence[str] = ("torch",),
+    aliases: Sequence[str] = (), out: bool = False,
+) -> Callable[[Callable[..., Any]], Any]:  # fmt: skip
+    """Decorator: a public function composed of operators, which bring their own gradients."""
+
+    def define(function_: Callable[..., Any]) -> Any:
+        public = with_out(function_, name or function_.__name__) if out else function_
+        if public is function_:
+            public.operator = None  # type: ignore[attr-defined]
+        publish(name or function_.__name__, public, method=method, namespaces=namespaces if function else (), aliases=aliases)
+        return public
+
+    return define
+
+
+_copy_into: list[Callable[[Any, Any], Any]] = []
+
+
+def install_out(copy: Callable[[Any, Any], Any]) -> None:
+    """`copy(out, result)` writes a result into the user's `out=` tensor; the family that copies registers it."""
+    _copy_into.append(copy)
+
+
+def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The same function taking `out=` (a tensor, or a tuple where it returns several)."""
+
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is None:
+            return function(*args, **kwargs)
+        outs = out if isinstance(out, (tuple, list)) else (out,)
+        tensors = [a for a in args if isinstance(a, TensorBase)]
+        if modes.grad_enabled and any(t._requires_grad for t in (*outs, *tensors)):
+            raise RuntimeError(
+                f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+                "arguments requires grad."
+            )
+        result = function(*args, **kwargs)
+        if isinstance(result, (tuple, list)):
+            for target, part in zip(outs, result, strict=True):
+                _copy_into[0](target, part)
+            return type(result)(*outs) if hasattr(result, "_fields") else type(result)(outs)
+        return _copy_into[0](out, result)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = function.__doc__
+    call.operator = getattr(function, "operator", None)  # type: ignore[attr-defined]
+    return call
+
+
+def layout_of(tensor: Any, what: str, position: int = 1, argument: str = "input") -> Layout:
+    """The layout of an argument that must be a tensor; torch's TypeError otherwise."""
+    if not isinstance(tensor, TensorBase):
+        raise TypeError(f"{what}(): argument '{argument}' (position {position}) must be Tensor, not {type(tensor).__name__}")
+    return tensor._layout

@@ -1,0 +1,84 @@
+"""The one place where a kernel is called: operand tensors in, native call, and word to whoever records.
+
+A `Launch` is what an operator's plan comes down to: the kernel's address, the size of its range, the grain below which
+the range is not divided, and the slots after the operands' addresses. It is made once per combination of layouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from facula.core.layout import CPU, Layout
+from facula.engine.modes import modes
+from facula.runtime.objects import TensorBase, new_tensor
+
+_native: list[Any] = []
+
+
+def _launcher() -> Any:
+    from facula.runtime.launch import builtin
+
+    _native.append(builtin())
+    return _native[0]
+
+
+class Launch:
+    """A kernel with everything but the operands' addresses.
+
+    kernel: a launchable kernel; n: size of its range; grain: as the thread pool's; tail: ints and floats after the
+    operands' addresses; keep: objects whose memory the tail points into; fusion: for pointwise kernels, what the
+    compiler needs to fuse them.
+    """
+
+    __slots__ = ("address", "fusion", "grain", "keep", "kernel", "n", "tail")
+
+    def __init__(self, kernel: Any, n: int, grain: int, tail: tuple[Any, ...] = (), keep: Any = None, fusion: Any = None) -> None:
+        self.kernel, self.n, self.grain, self.tail, self.keep, self.fusion = kernel, n, grain, tail, keep, fusion
+        self.address = 0
+
+    def __call__(self, operands: Sequence[Any], outputs: int = 1, numbers: tuple[Any, ...] = ()) -> None:
+        """Run on tensors, the first `outputs` of which are written. `numbers` go between the addresses and the tail."""
+        if self.n <= 0 or operands[0]._layout.device is not CPU:
+            return
+        if not self.address:
+            (_native[0] if _native else _launcher())
+            self.address = self.kernel.address()
+        if modes.recorder is not None:
+            modes.recorder.launch(self, operands, outputs, numbers)
+        _native[0](self.address, self.n, self.grain, *[t._data for t in operands], *numbers, *self.tail)
+
+
+def run(launch: Launch, out: Layout, *inputs: Any, numbers: tuple[Any, ...] = ()) -> Any:
+    """A new tensor of layout `out`, computed from `inputs`."""
+    result = new_tensor(out)
+    launch((result, *inputs), 1, numbers)
+    return result
+
+
+def check_devices(operation: str, tensors: Sequence[Any]) -> Any:
+    """The common device of the operands; 0-d CPU tensors go along with any other."""
+    device = None
+    for tensor in tensors:
+        if isinstance(tensor, TensorBase):
+            own = tensor._layout.device
+            if device is None or (device is CPU and own is not CPU and False):
+                device = own
+            elif own is not device:
+                if own is CPU and not tensor._layout.shape:
+                    continue
+                first = next(t for t in tensors if isinstance(t, TensorBase))
+                if first._layout.device is CPU and not first._layout.shape:
+                    device = own
+                    continue
+                raise RuntimeError(
+                    f"Expected all tensors to be on the same device, but found at least two devices, {device} and {own}! "
+                    f"(in {operation}; move one with .to('{device}'))"
+                )
+    return device
+
+
+def host_read(tensor: Any, why: str) -> None:
+    """Say that Python is about to look at a tensor's values: whoever records learns that the program depends on data."""
+    if modes.recorder is not None:
+        modes.recorder.host_read(tensor, why)

@@ -1,0 +1,398 @@
+"""Reductions: scalar expressions and a gradient in, a public function over any dimensions out.
+
+    @reduction(combine="add")
+    def sum_of_squares(input):              # what one element contributes
+        return input * input
+
+    sum_of_squares.gradient(input=lambda grad, input: grad * 2 * input)
+
+gives `torch.sum_of_squares(input, dim=None, keepdim=False, *, dtype=None, out=None)` and the method, for every dtype,
+stride and emptiness. The body is run once on symbols. Its further positional parameters are dense tensors with an
+element per result, of the dtype that is computed in; keyword-only parameters are numbers. In a gradient rule `grad` and `out`
+have the reduced dimensions kept, so that they broadcast against `input`; what it returns is expanded to the input.
+`n` is the number of elements that went into each result, `dims` the reduced dimensions.
+
+How a reduction walks memory is decided here, once per combination of layouts; the loops are in `kernels/reduce.py`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from facula.core import dtype as dt
+from facula.core.layout import Layout, layout, register_cache
+from facula.core.shapes import normalize_dim, normalize_dims, reduced_shape
+from facula.core.strides import collapse
+from facula.engine.modes import modes
+from facula.ops.define import Operator, parameters_of, publish, with_out
+from facula.ops.dispatch import Launch
+from facula.ops.expression import Expr, as_expression, variable
+from facula.ops.kernels.reduce import BLOCK, DEPTH, Form, reduce_kernel, strip_of
+from facula.ops.scalar import maximum, minimum
+from facula.runtime.objects import TensorBase, new_tensor
+
+PIECE = 32768
+"""Elements that are reduced in one piece when a reduction of few results is divided into chunks."""
+WORK = 1 << 18
+"""Element operations that are worth handing to another thread."""
+
+_a, _b = variable("a"), variable("b")
+COMBINE: dict[str, tuple[Expr, Any]] = {
+    "add": (_a + _b, 0),
+    "mul": (_a * _b, 1),
+    "min": (minimum(_a, _b), "highest"),
+    "max": (maximum(_a, _b), "lowest"),
+    "and": (_a & _b, True),
+    "or": (_a | _b, False),
+}
+"""How two partial results combine, and what changes nothing when combined."""
+
+Dims = int | Sequence[int] | None
+
+
+class Plan:
+    """What a call needs once the layouts and dimensions are known: one launch, or two with a workspace between."""
+
+    __slots__ = ("convert", "final", "launch", "out", "workspace")
+
+    def __init__(self, out: Layout, launch: Launch, workspace: Layout | None, final: Launch | None, convert: dt.dtype | None) -> None:
+        self.out, self.launch, self.workspace, self.final, self.convert = out, launch, workspace, final, convert
+
+    def run(self, inputs: Sequence[Any], numbers: tuple[Any, ...], out: Layout | None = None) -> Any:
+        """A new tensor (of the layout `out`, should the caller want other sizes for the same elements)."""
+        result = new_tensor(out or self.out)
+        if self.final is None:
+            self.launch((result, *inputs), 1, numbers)
+        else:
+            partial = new_tensor(self.workspace)  # type: ignore[arg-type]
+            self.launch((partial, *inputs), 1, numbers)
+            self.final((result, partial, *inputs[1:]), 1, numbers)
+        return result
+
+
+class Reduction(Operator):
+    """A named reduction. `result` tells the dtype: 'same', 'float' (the input must be floating point), 'accumulate'
+    (integers give int64), 'bool', or a dtype; `accumulate` the type to combine in where it is not the result's."""
+
+    def __init__(
+        self, name: str, body: Callable[..., Any], combine: str | Callable[[Any, Any], Any], identity: Any,
+        finish: Callable[..., Any] | None, result: str | dt.dtype, needs_elements: bool, several: bool,
+    ) -> None:  # fmt: skip
+        names, defaults, numbers = parameters_of(body)
+        inputs = [n for n in names if n not in numbers]
+        self.inputs, self.numbers = inputs, {n: defaults[n] for n in numbers}
+        super().__init__(name, self._signature(inputs))
+        self.function = self._apply
+        self.map = as_expression(body(**{n: variable(n) for n in names}))
+        self.combine, self.identity = COMBINE[combine] if isinstance(combine, str) else (as_expression(combine(_a, _b)), identity)
+        self.finish = as_expression(finish(**{n: variable(n) for n in parameters_of(finish)[0]})) if finish else None
+        self.additive = combine == "add"
+        self.result, self.needs_elements, self.several = result, needs_elements, several
+        self.plans: dict[Any, Plan] = register_cache({})
+
+    def _signature(self, inputs: Sequence[str]) -> Callable[..., Any]:
+        """A function that has the parameters of the public one, for `Operator` to read."""
+        numbers = "".join(f", {n}={v!r}" for n, v in self.numbers.items())
+        return eval(f"lambda {', '.join(inputs)}, dim=None, keepdim=False, *, dtype=None{numbers}: None")  # type: ignore[no-any-return]
+
+    def _apply(self, *bound: Any) -> Any:
+        """All arguments in order of the parameters."""
+        count = len(self.inputs)
+        return self.forward(bound[:count], *bound[count : count + 3], bound[count + 3 :])
+
+    # -- forward --------------------------------------------------------------------------------------------------
+    def forward(self, inputs: Sequence[Any], dim: Any, keepdim: bool, dtype: Any, numbers: tuple[Any, ...]) -> Any:
+        """Below autograd: plan, allocate, launch."""
+        if type(dim) is list:
+            dim = tuple(dim)
+        key = (inputs[0]._layout, dim, keepdim, dtype)
+        plan = self.plans.get(key)
+        if plan is None:
+            plan = self.plans[key] = self._plan(inputs[0], dim, keepdim, dtype)
+        if plan.convert is not None:
+            inputs = (inputs[0].to(plan.convert), *inputs[1:])
+        return plan.run(inputs, tuple([float(x) for x in numbers]) if numbers else ())
+
+    def _plan(self, input: Any, dim: Any, keepdim: bool, dtype: Any) -> Plan:
+        own = input._layout
+        if own.dtype.kind == "c" or (dtype is not None and dtype.kind == "c"):
+            raise NotImplementedError(f'"{self.name}_cpu" not implemented for \'{(dtype or own.dtype).scalar_name}\'')
+        dims = self.dims(dim, own)
+        result, compute = self.dtypes(own.dtype, dtype)
+        out = layout(reduced_shape(own.shape, dims, keepdim), None, result, own.device)
+        return self.plan_for(own, dims, out, compute)
+
+    def dims(self, dim: Dims, own: Layout) -> tuple[int, ...]:
+        """The reduced dimensions, none given meaning all; IndexError or RuntimeError where they are wrong."""
+        ndim = len(own.shape)
+        if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+            if self.needs_elements and not own.numel:
+                raise IndexError(
+                    f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
+                    "with the 'dim' argument."
+                )
+            return tuple(range(ndim))
+        dims = normalize_dims(dim, ndim) if isinstance(dim, (tuple, list)) else (normalize_dim(index_of(dim, self.name), ndim),)
+        if ndim == 0:
+            return ()
+        if self.needs_elements and not own.numel:
+            for d in dims:
+                if own.shape[d] == 0:
+                    raise IndexError(f"{self.name}(): Expected reduction dim {d} to have non-zero size.")
+        return dims
+
+    def dtypes(self, own: dt.dtype, asked: dt.dtype | None) -> tuple[dt.dtype, dt.dtype]:
+        """(dtype of the result, dtype to compute in)."""
+        if self.result == "bool":
+            return (dt.uint8 if own is dt.uint8 else dt.bool), own
+        if isinstance(self.result, dt.dtype):
+            return self.result, own
+        if asked is not None:
+            if self.result == "float" and asked.kind not in "fc":
+                raise RuntimeError(
+                    f"{self.name}(): could not infer output dtype. Optional dtype must be either a floating point or complex "
+                    f"dtype. Got: {asked.scalar_name}"
+                )
+            return asked, asked
+        if self.result == "float" and own.kind not in "fc":
+            raise RuntimeError(
+                f"{self.name}(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+                f"Got: {own.scalar_name}"
+            )
+        if self.result == "accumulate" and own.kind in "biu":
+            return dt.int64, dt.int64
+        return own, own
+
+    # -- planning -------------------------------------------------------------------------------------------------
+    def plan_for(self, own: Layout, dims: Sequence[int], out: Layout, compute: dt.dtype) -> Plan:
+        """How the input is walked, and by which kernel."""
+        convert = None
+        if own.dtype.kind == "f" and compute.kind in "iub" and compute is not dt.bool:
+            convert, own = compute, layout(own.shape, None, compute, own.device)  # floats are truncated before they are combined
+        reduced = set(dims)
+        kept_sizes, (_, kept_strides) = _kept(own, reduced)
+        reduced_sizes, (reduced_strides,) = _walk(
+            tuple([s for d, s in enumerate(own.shape) if d in reduced]), [tuple([s for d, s in enumerate(own.stride) if d in reduced])], True
+        )
+        accumulate, total = self._types(out.dtype, compute)
+        input_code, result_code = own.dtype.code, out.dtype.code
+        if accumulate is dt.bool and self.identity in ("highest", "lowest"):  # truth values order as the bytes 0 and 1
+            input_code = result_code = "u8"
+            accumulate = total = compute = dt.uint8
+        shape = _shape_of(kept_sizes, kept_strides, reduced_sizes, reduced_strides)
+        form = Form(
+            shape, self.map, self.combine, self.finish, self._identity(accumulate), input_code,
+            tuple((n, kept_dtype(compute).code) for n in self.inputs[1:]), tuple(self.numbers), compute.code, accumulate.code,
+            total.code, result_code, len(kept_sizes), len(reduced_sizes), False,
+        )  # fmt: skip
+        inner, outer, results, count = reduced_sizes[-1], _product(reduced_sizes[:-1]), out.numel, _product(reduced_sizes)
+        tasks, per, chunks = _divide(form, kept_sizes, inner, outer, results)
+        block = [inner, reduced_strides[-1], outer, per, chunks, *kept_sizes, *kept_strides, *reduced_sizes[:-1], *reduced_strides[:-1]]
+        work = (1 + self.map.weight) * count * max(1, results // max(1, tasks))
+        if chunks == 1:
+            launch = _launch(form, tasks, work, count, block)
+            return Plan(out, launch, None, None, convert)
+        first = form._replace(finish=None, result=total.code, partial=True)
+        launch = _launch(first, tasks * chunks, work // chunks, count, block)
+        columns = kept_sizes[-1] if shape == "columns" else 1
+        rows = results // columns
+        workspace = layout((rows, chunks, columns) if shape == "columns" else (rows, chunks), None, total, own.device)
+        second = form._replace(
+            shape="columns" if columns > 1 else "rows", map=variable("input"), input=total.code, compute=total.code,
+            accumulate=total.code, kept_rank=2 if columns > 1 else 1, reduced_rank=1,
+        )  # fmt: skip
+        if columns > 1:
+            strips = -(-columns // strip_of(second))
+            final = _launch(second, rows * strips, chunks * strip_of(second), count, [chunks, columns, 1, 0, 1, rows, columns, chunks * columns, 1])
+        else:
+            final = _launch(second, rows, chunks, count, [chunks, 1, 1, 0, 1, rows, chunks])
+        return Plan(out, launch, workspace, final, convert)
+
+    def _types(self, result: dt.dtype, compute: dt.dtype) -> tuple[dt.dtype, dt.dtype]:
+        """(type of the accumulators in a block, type between blocks)."""
+        if self.identity is True or self.identity is False:
+            return dt.bool, dt.bool
+        if isinstance(self.result, dt.dtype):
+            return self.result, self.result
+        if compute in (dt.float16, dt.bfloat16, dt.float32):
+            return dt.float32, (dt.float64 if self.additive else dt.float32)
+        return compute, compute
+
+    def _identity(self, accumulate: dt.dtype) -> Any:
+        if self.identity not in ("highest", "lowest"):
+            return self.identity
+        if accumulate.kind == "f":
+            return float("inf") if self.identity == "highest" else float("-inf")
+        if accumulate is dt.bool:
+            return self.identity == "highest"
+        limits = dt.iinfo(accumulate)
+        return limits.max if self.identity == "highest" else limits.min
+
+    # -- gradient -------------------------------------------------------------------------------------------------
+    def gradient(self, joint: Callable[..., Any] | None = None, /, **rules: Callable[..., Any]) -> Any:
+        """One rule per input; `grad` and `out` come with the reduced dimensions kept, `n` is the count."""
+        return super().gradient(joint, **{name: self._expanding(rule) for name, rule in rules.items()})
+
+    def _expanding(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """The rule as the engine calls it: with the gradient as it comes, and the geometry that it takes to expand it."""
+        wanted = parameters_of(rule)[0]
+
+        def expanded(values: dict[str, Any]) -> Any:
+            own, dim = values["input_layout"], values["dim"]
+            dims = self.dims(dim, own)
+            shape = reduced_shape(own.shape, dims, True)
+            for name in ("grad", "out"):
+                if name in values and values[name]._layout.shape != shape:
+                    values[name] = values[name].reshape(shape)
+            values["n"], values["dims"] = _product([own.shape[d] for d in dims]), dims
+            found = rule(**{n: values[n] for n in wanted})
+            return found if found._layout.shape == own.shape else found.expand(own.shape)
+
+        names = [n for n in wanted if n not in ("n", "dims", "dim")] + ["dim", "input_layout"]
+        source = f"lambda {', '.join(names)}: expanded({{{', '.join(f'{n!r}: {n}' for n in names)}}})"
+        return eval(source, {"expanded": expanded})  # type: ignore[no-any-return]
+
+
+def kept_dtype(compute: dt.dtype) -> dt.dtype:
+    """What tensors of the result's shape must be of: the type that elements are computed in."""
+    return dt.float32 if compute in (dt.float16, dt.bfloat16) else compute
+
+
+def index_of(dim: Any, name: str) -> int:
+    """A dimension given as an int or anything that counts as one."""
+    if type(dim) is int:
+        return dim
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise TypeError(f"{name}(): argument 'dim' (position 2) must be int, not {type(dim).__name__}")
+    return int(dim.__index__())
+
+
+def _product(sizes: Sequence[int]) -> int:
+    result = 1
+    for size in sizes:
+        result *= size
+    return result
+
+
+def _walk(sizes: tuple[int, ...], strides: list[tuple[int, ...]], reorder: bool) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    return collapse(sizes, strides, reorder=reorder)
+
+
+def _kept(own: Layout, reduced: set[int]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Collapsed sizes and (result, input) strides of the dimensions that stay; the result is dense in logical order."""
+    sizes = tuple([s for d, s in enumerate(own.shape) if d not in reduced])
+    strides = tuple([s for d, s in enumerate(own.stride) if d not in reduced])
+    dense = layout(sizes, None, own.dtype).stride
+    return _walk(sizes, [dense, strides], False)
+
+
+def _shape_of(kept_sizes: Any, kept_strides: Any, reduced_sizes: Any, reduced_strides: Any) -> str:
+    """Which form of walk fits the strides."""
+    if reduced_strides[-1] == 1 and (reduced_sizes[-1] >= 8 or kept_strides[-1] != 1 or kept_sizes[-1] < 8):
+        return "rows" if reduced_sizes[-1] >= 6 else "strided"
+    if kept_strides[-1] == 1 and kept_sizes[-1] >= 4:
+        return "columns"
+    return "strided"
+
+
+def _divide(form: Form, kept_sizes: Sequence[int], inner: int, outer: int, results: int) -> tuple[int, int, int]:
+    """(pieces of the range per chunk, how much of the outermost reduced dimension a chunk takes, chunks)."""
+    if form.shape == "columns":
+        columns, strip = kept_sizes[-1], strip_of(form)
+        tasks = results // max(1, columns) * -(-columns // strip)
+        across = min(columns, strip)
+    else:
+        tasks, across = results, 1
+    length = outer if form.reduced_rank > 1 else inner
+    if tasks >= 16 or inner * outer * across < 2 * PIECE or results == 0:
+        return tasks, length, 1
+    if form.reduced_rank > 1:
+        per = max(1, PIECE // max(1, inner * across))
+    else:
+        unit = DEPTH if form.shape == "columns" else BLOCK
+        per = max(1, PIECE // across // unit) * unit
+    chunks = -(-length // per)
+    return tasks, per, chunks
+
+
+def _launch(form: Form, tasks: int, work: int, count: int, block: Sequence[int]) -> Launch:
+    memory = (ctypes.c_int64 * len(block))(*block)
+    return Launch(reduce_kernel(form), tasks, max(1, WORK // max(1, work)), (float(count), ctypes.addressof(memory)), memory)
+
+
+# -- the public function ---------------------------------------------------------------------------------------------
+def reduction(
+    name: str | None = None, *, combine: str | Callable[[Any, Any], Any] = "add", identity: Any = None,
+    finish: Callable[..., Any] | None = None, result: str | dt.dtype = "same", needs_elements: bool = False, several: bool = True,
+    method: bool | str = True, public: bool = True, namespaces: Sequence[str] = ("torch",), aliases: Sequence[str] = (),
+) -> Callable[[Callable[..., Any]], Any]:  # fmt: skip
+    """Decorator: define a reduction by what one element contributes.
+
+    combine: 'add', 'mul', 'min', 'max', 'and', 'or', or a function of two partial results (then `identity` is what
+    changes nothing). finish: a function of the total `a`, and as it names them the count `n` and the numbers. result:
+    see `Reduction`. needs_elements: refuse to reduce nothing. several: `dim` may be a tuple.
+    """
+
+    def define(body: Callable[..., Any]) -> Any:
+        made = Reduction(name or body.__name__, body, combine, identity, finish, result, needs_elements, several)
+        call = _public(made, body)
+        if public:
+            publish(made.name, call, method=method, namespaces=namespaces, aliases=aliases)
+        return call
+
+    return define
+
+
+def _public(made: Reduction, body: Callable[..., Any]) -> Any:
+    plans, with_output = made.plans, with_out(made.call, made.name)
+
+    def general(*args: Any, **kwargs: Any) -> Any:
+        numpy_names(kwargs)
+        return with_output(*args, **kwargs)
+
+    def quick(input: Any = None, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
+        """The same for one tensor whose plan is known."""
+        if not kwargs and not modes.interpreters and type(dim) is not list and isinstance(input, TensorBase):
+            plan = plans.get((input._layout, dim, keepdim, None))
+            if plan is not None and plan.convert is None:
+                result = plan.run((input,), ())
+                if input._requires_grad and modes.grad_enabled and made.rules:
+                    made.record([input, dim, keepdim, None], ("input",), result)
+                return result
+        if input is not None:
+            return general(input, dim, keepdim, **kwargs)
+        return general(dim=dim, keepdim=keepdim, **kwargs)
+
+    call = general if len(made.inputs) > 1 or made.numbers else quick
+    call.__name__ = call.__qualname__ = made.name
+    call.__doc__ = body.__doc__
+    call.operator = made  # type: ignore[attr-defined]
+    call.gradient, call.sample = made.gradient, made.sample  # type: ignore[attr-defined]
+    return call
+
+
+def numpy_names(kwargs: dict[str, Any]) -> None:
+    """NumPy's names for the arguments, which torch takes as well."""
+    if "axis" in kwargs:
+        kwargs["dim"] = kwargs.pop("axis")
+    if "keepdims" in kwargs:
+        kwargs["keepdim"] = kwargs.pop("keepdims")
+
+
+_shape_plans: dict[Any, Plan] = register_cache({})
+
+
+def reduced_to(made: Reduction, input: Any, shape: tuple[int, ...]) -> Any:
+    """`input` reduced over every dimension that broadcasting `shape` to it has repeated: a tensor of `shape`."""
+    key = (made.name, input._layout, shape)
+    plan = _shape_plans.get(key)
+    if plan is None:
+        own = input._layout
+        leading = len(own.shape) - len(shape)
+        dims = [*range(leading), *[d + leading for d, size in enumerate(shape) if size == 1 and own.shape[d + leading] != 1]]
+        out = layout(shape, None, own.dtype, own.device)
+        plan = _shape_plans[key] = made.plan_for(own, dims, out, own.dtype)
+    return plan.run((input,), ())
+

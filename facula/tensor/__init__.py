@@ -1,0 +1,1 @@
+"""Tensors as users see them: the class, its creation, indexing, printing, and exchange with other libraries."""
