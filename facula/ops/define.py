@@ -61,9 +61,12 @@ class Operator:
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name, self.function = name, function
+        self.forward_function = function
         self.backward_name = _backward_name(name)
         self.parameters, self.defaults, self.keyword_only = parameters_of(function)
         self.positional = len(self.parameters) - len(self.keyword_only)
+        if self.keyword_only:
+            self.function = self._by_keyword
         self.rules: dict[str, Callable[..., Any]] = {}
         self.joint: Callable[..., Any] | None = None
         self.differentiable_outputs: tuple[int, ...] | None = None
@@ -79,6 +82,7 @@ class Operator:
         it also takes `needs` (a truth value for each differentiable input, in order of `inputs`) and gives a dict."""
         if joint is not None:
             self.joint = joint
+            self.rules.setdefault(self.parameters[0], joint)
             return joint
         self.rules.update(rules)
         return None
@@ -119,6 +123,11 @@ class Operator:
                 else f"{self.name}() got an unexpected keyword argument '{unknown}'"
             )  # fmt: skip
         return bound
+
+    def _by_keyword(self, *bound: Any) -> Any:
+        """Every argument in order of the parameters, handed on as the forward takes them."""
+        names = self.parameters[self.positional :]
+        return self.forward_function(*bound[: self.positional], **dict(zip(names, bound[self.positional :], strict=True)))
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and leave a node behind if an input requires grad."""

@@ -6,7 +6,8 @@ the range is not divided, and the slots after the operands' addresses. It is mad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from facula.core.layout import CPU, Layout
@@ -23,18 +24,27 @@ def _launcher() -> Any:
     return _native[0]
 
 
+FAULT = (ctypes.c_int64 * 4)()
+"""Where kernels note an index that is out of range: [how many, the first one, what it indexed]."""
+FAULT_ADDRESS = ctypes.addressof(FAULT)
+
+
 class Launch:
     """A kernel with everything but the operands' addresses.
 
     kernel: a launchable kernel; n: size of its range; grain: as the thread pool's; tail: ints and floats after the
     operands' addresses; keep: objects whose memory the tail points into; fusion: for pointwise kernels, what the
-    compiler needs to fuse them.
+    compiler needs to fuse them; fault: for kernels that note faults, a function (value, position) -> exception.
     """
 
-    __slots__ = ("address", "fusion", "grain", "keep", "kernel", "n", "tail")
+    __slots__ = ("address", "fault", "fusion", "grain", "keep", "kernel", "n", "tail")
 
-    def __init__(self, kernel: Any, n: int, grain: int, tail: tuple[Any, ...] = (), keep: Any = None, fusion: Any = None) -> None:
+    def __init__(
+        self, kernel: Any, n: int, grain: int, tail: tuple[Any, ...] = (), keep: Any = None, fusion: Any = None,
+        fault: Callable[[int, int], Exception] | None = None,
+    ) -> None:  # fmt: skip
         self.kernel, self.n, self.grain, self.tail, self.keep, self.fusion = kernel, n, grain, tail, keep, fusion
+        self.fault = fault
         self.address = 0
 
     def __call__(self, operands: Sequence[Any], outputs: int = 1, numbers: tuple[Any, ...] = ()) -> None:
@@ -47,6 +57,15 @@ class Launch:
         if modes.recorder is not None:
             modes.recorder.launch(self, operands, outputs, numbers)
         _native[0](self.address, self.n, self.grain, *[t._data for t in operands], *numbers, *self.tail)
+        if self.fault is not None and FAULT[0]:
+            raise take_fault(self.fault)
+
+
+def take_fault(fault: Callable[[int, int], Exception]) -> Exception:
+    """The exception for the noted fault; the record is cleared."""
+    value, position = FAULT[1], FAULT[2]
+    FAULT[0] = 0
+    return fault(value, position)
 
 
 def run(launch: Launch, out: Layout, *inputs: Any, numbers: tuple[Any, ...] = ()) -> Any:

@@ -1,12 +1,12 @@
 """Dropout and the randomised leaky rectifier: noise drawn, and the input multiplied by it.
 
-In: tensors, a probability, whether this is training. Out: tensors of the same shape; the input itself where nothing is to be
-done. Masks are drawn as PyTorch's CPU kernels draw them: one Bernoulli number for each element (or channel) in the order of
-the memory of a tensor made like the input.
+In: tensors, a probability, whether this is training. Out: tensors of the same shape; the input itself where nothing is
+to be done. Masks are drawn as PyTorch's CPU kernels draw them: one Bernoulli number for each element (or channel), in
+the order of the memory of a tensor made like the input.
 
 Sources: N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15 (2014);
-G. Klambauer et al., "Self-normalizing neural networks" (2017), for alpha dropout; B. Xu et al., "Empirical evaluation of
-rectified activations in convolutional network" (2015), for rrelu.
+G. Klambauer et al., "Self-normalizing neural networks" (2017), for alpha dropout; B. Xu et al., "Empirical evaluation
+of rectified activations in convolutional network" (2015), for rrelu.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from facula.core import errors
 from facula.core.layout import CPU, Layout
 from facula.engine.modes import modes
 from facula.ops.copy import strided_like
-from facula.ops.define import FUNCTIONS, METHODS, composite, layout_of, operator
+from facula.ops.define import FUNCTIONS, METHODS, REGISTRY, composite, layout_of, operator
 from facula.ops.inplace import check_in_place
 from facula.ops.kernels.pointwise import KERNEL_TYPES
 from facula.ops.random import bernoulli_, draw, generator_of
@@ -176,17 +176,16 @@ def feature_alpha_dropout_(input: Any, p: float, train: bool) -> Any:
 @composite()
 def native_dropout(input: Any, p: float, train: bool | None) -> Any:
     """(dropout(input), the mask of what was kept)."""
-    geometry = layout_of(input, "native_dropout")
-    if (train is not None and not train) or geometry.numel == 0:
+    if layout_of(input, "native_dropout").numel == 0:
+        return input, METHODS["clone"](input)
+    if train is not None and not train:
         return input, FUNCTIONS["torch"]["ones_like"](input, dtype=dt.bool)
     _check(p)
-    mask = new_tensor(strided_like(geometry, None).with_dtype(dt.bool))
-    bernoulli_(mask, 1.0 - p)
-    scale = 0.0 if p == 1 else 1.0 / (1.0 - p)
-    return METHODS["mul"](METHODS["mul"](input, mask), scale), mask
+    out, noise = _fused(input, float(p))
+    return out, METHODS["ne"](noise, 0)
 
 
-# -- rrelu ---------------------------------------------------------------------------------------------------------------
+# -- rrelu -------------------------------------------------------------------------------------------------------------
 @operator(name="rrelu_with_noise", function=False)
 def _rrelu(input: Any, lower: float, upper: float, generator: Any) -> Any:
     """(input * noise, noise), where noise is 1 for positive inputs and uniform on [lower, upper] for others."""
@@ -209,14 +208,14 @@ _rrelu.gradient(input=lambda grad, out1: METHODS["mul"](grad, out1))
 def rrelu(
     input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, generator: Any = None
 ) -> Any:
-    """x for x > 0, else x times a slope: drawn from [lower, upper] for each element in training, their mean otherwise."""
+    """x for x > 0, else x times a slope: drawn from [lower, upper] for each element in training, else their mean."""
     layout_of(input, "rrelu")
     if lower > upper:
         raise RuntimeError(
             f"Lower bound should be less than or equal to the upper bound, but got {lower:g} and {upper:g}"
         )
     if not training:
-        return FUNCTIONS["nn.functional"]["leaky_relu"](input, (lower + upper) / 2)
+        return REGISTRY["leaky_relu"](input, (lower + upper) / 2)
     return _rrelu(input, float(lower), float(upper), generator_of(generator, "rrelu"))[0]
 
 

@@ -1,8 +1,8 @@
 """Random operators in place: tensors filled from a generator's stream, with PyTorch's numbers in its element order.
 
 In: a tensor, the parameters of a distribution, a generator (None: the default one). Out: the tensor. What is drawn from
-which words is the business of `facula.runtime.random`; here are signatures, checks, and the order in which the elements of
-a strided tensor take their numbers: that of its memory.
+which words is the business of `facula.runtime.random`; here are signatures, checks, and the order in which the elements
+of a strided tensor take their numbers: that of its memory.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def draw(
 ) -> None:
     """Launch a drawing kernel over [0, n) whole: a stream has an order. The first `outputs` tensors are written.
 
-    A recorder sees the state's address in the launch's tail and the generator in `keep`: whoever replays the launch draws
-    on, and must neither drop, repeat nor reorder it.
+    A recorder sees the state's address in the launch's tail and the generator in `keep`: whoever replays the launch
+    draws on, and must neither drop, repeat nor reorder it.
     """
     if modes.recorder is None:
         generator.draw(kernel, n, *[t._data for t in tensors], *numbers)
@@ -121,6 +121,7 @@ def number(function: str, name: str, position: int, value: Any) -> float:
 
 
 def integer(function: str, name: str, position: int, value: Any) -> int:
+    """An argument that must be an integer."""
     if type(value) is int:
         return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -159,8 +160,8 @@ def uniform_(input: Any, *args: Any, generator: Any = None, **kwargs: Any) -> No
             raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
         if high - low > limit:
             raise RuntimeError(
-                f"uniform_ expects to-from <= std::numeric_limits<{real.scalar_name}>::max(), but found to={high:g} and "
-                f"from={low:g} which result in to-from to exceed the limit"
+                f"uniform_ expects to-from <= std::numeric_limits<{real.scalar_name}>::max(), but found to={high:g} "
+                f"and from={low:g} which result in to-from to exceed the limit"
             )
     stream = generator_of(generator, "uniform_")
     dense_fill(input, stream, streams.continuous.uniform(element), (low, high), 2 if dtype.is_complex else 1)
@@ -261,7 +262,8 @@ def geometric_(input: Any, p: Any, *, generator: Any = None) -> None:
 _C_NAMES = {
     dt.float32: "float", dt.float64: "double", dt.float16: "c10::Half", dt.bfloat16: "c10::BFloat16",
     dt.int8: "signed char", dt.int16: "short int", dt.int32: "int", dt.int64: "long int", dt.bool: "bool",
-    dt.uint8: "unsigned char", dt.uint16: "short unsigned int", dt.uint32: "unsigned int", dt.uint64: "long unsigned int",
+    dt.uint8: "unsigned char", dt.uint16: "short unsigned int", dt.uint32: "unsigned int",
+    dt.uint64: "long unsigned int",
 }  # fmt: skip
 DIGITS = {dt.float32: 24, dt.float64: 53, dt.float16: 11, dt.bfloat16: 8}
 _SIGNIFICANT_32 = 1 << 28
@@ -308,9 +310,9 @@ def _check_in_type(low: int, last: int, dtype: dt.dtype) -> None:
         digits = DIGITS.get(dtype, 64)
         if abs(value) > 1 << digits:
             warnings.warn(
-                f"{name} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision limitations {_C_NAMES[dtype]} can "
-                "support discrete uniform distribution only within this range. This warning will become an error in "
-                "version 1.7 release, please fix the code in advance",
+                f"{name} is out of bounds [-(2^{digits}), 2^{digits}]. Due to precision limitations {_C_NAMES[dtype]} "
+                "can support discrete uniform distribution only within this range. This warning will become an "
+                "error in version 1.7 release, please fix the code in advance",
                 UserWarning,
                 stacklevel=5,
             )
@@ -382,10 +384,10 @@ def random_(input: Any, *args: Any, generator: Any = None, **kwargs: Any) -> Non
     _fill_integers(input, 0, span, stream, 2 if dtype in (dt.int64, dt.float64) else 1)
 
 
-# -- Bernoulli -------------------------------------------------------------------------------------------------------------
+# -- Bernoulli ---------------------------------------------------------------------------------------------------------
 @_fills("BernoulliBackward1")
 def bernoulli_(input: Any, p: Any = 0.5, *, generator: Any = None) -> None:
-    """Fill with 1 with probability p, else 0; p is a number, or a tensor of probabilities that is spread over the shape."""
+    """Fill with 1 with probability p, else 0; p is a number, or a tensor of probabilities, expanded to the shape."""
     stream = generator_of(generator, "bernoulli_")
     dtype = input._layout.dtype
     if isinstance(p, TensorBase):

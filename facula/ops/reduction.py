@@ -24,14 +24,15 @@ from typing import Any
 from facula.core import dtype as dt
 from facula.core.layout import Layout, layout, register_cache
 from facula.core.shapes import normalize_dim, normalize_dims, reduced_shape
-from facula.core.strides import collapse
+from facula.core.strides import collapse, elementwise_stride
 from facula.engine.modes import modes
+from facula.ops.copy import convert
 from facula.ops.define import Operator, parameters_of, publish, with_out
 from facula.ops.dispatch import Launch
 from facula.ops.expression import Expr, as_expression, variable
 from facula.ops.kernels.reduce import BLOCK, DEPTH, Form, reduce_kernel, strip_of
 from facula.ops.scalar import maximum, minimum
-from facula.runtime.objects import TensorBase, new_tensor
+from facula.runtime.objects import TensorBase, new_tensor, wrap
 
 PIECE = 32768
 """Elements that are reduced in one piece when a reduction of few results is divided into chunks."""
@@ -53,23 +54,33 @@ Dims = int | Sequence[int] | None
 
 
 class Plan:
-    """What a call needs once the layouts and dimensions are known: one launch, or two with a workspace between."""
+    """What a call needs once the layouts and dimensions are known: one launch, or two with a workspace between.
 
-    __slots__ = ("convert", "final", "launch", "out", "workspace")
+    convert: the dtype that the input must be given first; parts: for complex numbers, the layouts of the input as pairs
+    of reals and of the result.
+    """
 
-    def __init__(self, out: Layout, launch: Launch, workspace: Layout | None, final: Launch | None, convert: dt.dtype | None) -> None:
-        self.out, self.launch, self.workspace, self.final, self.convert = out, launch, workspace, final, convert
+    __slots__ = ("convert", "final", "launch", "out", "parts", "workspace")
 
-    def run(self, inputs: Sequence[Any], numbers: tuple[Any, ...], out: Layout | None = None) -> Any:
-        """A new tensor (of the layout `out`, should the caller want other sizes for the same elements)."""
-        result = new_tensor(out or self.out)
+    def __init__(self, out: Layout, launch: Launch, workspace: Layout | None = None, final: Launch | None = None) -> None:
+        self.out, self.launch, self.workspace, self.final = out, launch, workspace, final
+        self.convert: dt.dtype | None = None
+        self.parts: tuple[Layout, Layout] | None = None
+
+    def run(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> Any:
+        """A new tensor with the results."""
+        if self.convert is not None:
+            inputs = (convert(inputs[0], self.convert), *inputs[1:])
+        if self.parts is not None:
+            inputs = (wrap(inputs[0]._storage, inputs[0]._data, self.parts[0]),)
+        result = new_tensor(self.out)
         if self.final is None:
             self.launch((result, *inputs), 1, numbers)
         else:
             partial = new_tensor(self.workspace)  # type: ignore[arg-type]
             self.launch((partial, *inputs), 1, numbers)
             self.final((result, partial, *inputs[1:]), 1, numbers)
-        return result
+        return result if self.parts is None else wrap(result._storage, result._data, self.parts[1])
 
 
 class Reduction(Operator):
@@ -83,6 +94,7 @@ class Reduction(Operator):
         names, defaults, numbers = parameters_of(body)
         inputs = [n for n in names if n not in numbers]
         self.inputs, self.numbers = inputs, {n: defaults[n] for n in numbers}
+        self.takes_dtype = result in ("float", "accumulate")
         super().__init__(name, self._signature(inputs))
         self.function = self._apply
         self.map = as_expression(body(**{n: variable(n) for n in names}))
@@ -94,13 +106,15 @@ class Reduction(Operator):
 
     def _signature(self, inputs: Sequence[str]) -> Callable[..., Any]:
         """A function that has the parameters of the public one, for `Operator` to read."""
-        numbers = "".join(f", {n}={v!r}" for n, v in self.numbers.items())
-        return eval(f"lambda {', '.join(inputs)}, dim=None, keepdim=False, *, dtype=None{numbers}: None")  # type: ignore[no-any-return]
+        keywords = {"dtype": None, **self.numbers} if self.takes_dtype else self.numbers
+        rest = ", *, " + ", ".join(f"{n}={v!r}" for n, v in keywords.items()) if keywords else ""
+        return eval(f"lambda {', '.join(inputs)}, dim=None, keepdim=False{rest}: None")  # type: ignore[no-any-return]
 
     def _apply(self, *bound: Any) -> Any:
         """All arguments in order of the parameters."""
         count = len(self.inputs)
-        return self.forward(bound[:count], *bound[count : count + 3], bound[count + 3 :])
+        rest = count + 2 + self.takes_dtype
+        return self.forward(bound[:count], bound[count], bound[count + 1], bound[rest - 1] if self.takes_dtype else None, bound[rest:])
 
     # -- forward --------------------------------------------------------------------------------------------------
     def forward(self, inputs: Sequence[Any], dim: Any, keepdim: bool, dtype: Any, numbers: tuple[Any, ...]) -> Any:
@@ -111,29 +125,41 @@ class Reduction(Operator):
         plan = self.plans.get(key)
         if plan is None:
             plan = self.plans[key] = self._plan(inputs[0], dim, keepdim, dtype)
-        if plan.convert is not None:
-            inputs = (inputs[0].to(plan.convert), *inputs[1:])
         return plan.run(inputs, tuple([float(x) for x in numbers]) if numbers else ())
 
     def _plan(self, input: Any, dim: Any, keepdim: bool, dtype: Any) -> Plan:
         own = input._layout
-        if own.dtype.kind == "c" or (dtype is not None and dtype.kind == "c"):
-            raise NotImplementedError(f'"{self.name}_cpu" not implemented for \'{(dtype or own.dtype).scalar_name}\'')
         dims = self.dims(dim, own)
         result, compute = self.dtypes(own.dtype, dtype)
         out = layout(reduced_shape(own.shape, dims, keepdim), None, result, own.device)
+        if own.dtype.kind == "c" or compute.kind == "c":
+            return self._complex_plan(own, dims, out, compute)
         return self.plan_for(own, dims, out, compute)
+
+    def _complex_plan(self, own: Layout, dims: Sequence[int], out: Layout, compute: dt.dtype) -> Plan:
+        """A sum of complex numbers is two sums: of the real and of the imaginary parts, which lie beside each other."""
+        if not self.additive or self.map is not variable("input") or compute.kind != "c":
+            raise NotImplementedError(f'"{self.name}_cpu" not implemented for \'{own.dtype.scalar_name}\'')
+        converted, real = None, compute.to_real()
+        if own.dtype is not compute:
+            converted, own = compute, _converted(own, compute)
+        pairs = layout((*own.shape, 2), (*[2 * s for s in own.stride], 1), real, own.device)
+        plan = self.plan_for(pairs, dims, layout((*out.shape, 2), None, real, own.device), real)
+        plan.convert, plan.parts = converted, (pairs, out)
+        return plan
 
     def dims(self, dim: Dims, own: Layout) -> tuple[int, ...]:
         """The reduced dimensions, none given meaning all; IndexError or RuntimeError where they are wrong."""
         ndim = len(own.shape)
         if dim is None or (isinstance(dim, (tuple, list)) and not dim):
             if self.needs_elements and not own.numel:
-                raise IndexError(
+                raise RuntimeError(
                     f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
                     "with the 'dim' argument."
                 )
             return tuple(range(ndim))
+        if isinstance(dim, (tuple, list)) and not self.several:
+            raise TypeError(f"{self.name}(): argument 'dim' (position 2) must be int, not {type(dim).__name__}")
         dims = normalize_dims(dim, ndim) if isinstance(dim, (tuple, list)) else (normalize_dim(index_of(dim, self.name), ndim),)
         if ndim == 0:
             return ()
@@ -168,9 +194,9 @@ class Reduction(Operator):
     # -- planning -------------------------------------------------------------------------------------------------
     def plan_for(self, own: Layout, dims: Sequence[int], out: Layout, compute: dt.dtype) -> Plan:
         """How the input is walked, and by which kernel."""
-        convert = None
-        if own.dtype.kind == "f" and compute.kind in "iub" and compute is not dt.bool:
-            convert, own = compute, layout(own.shape, None, compute, own.device)  # floats are truncated before they are combined
+        converted = None
+        if own.dtype.kind == "f" and compute.kind in "iu":
+            converted, own = compute, _converted(own, compute)  # floats are truncated before they are combined
         reduced = set(dims)
         kept_sizes, (_, kept_strides) = _kept(own, reduced)
         reduced_sizes, (reduced_strides,) = _walk(
@@ -193,7 +219,9 @@ class Reduction(Operator):
         work = (1 + self.map.weight) * count * max(1, results // max(1, tasks))
         if chunks == 1:
             launch = _launch(form, tasks, work, count, block)
-            return Plan(out, launch, None, None, convert)
+            plan = Plan(out, launch)
+            plan.convert = converted
+            return plan
         first = form._replace(finish=None, result=total.code, partial=True)
         launch = _launch(first, tasks * chunks, work // chunks, count, block)
         columns = kept_sizes[-1] if shape == "columns" else 1
@@ -208,7 +236,9 @@ class Reduction(Operator):
             final = _launch(second, rows * strips, chunks * strip_of(second), count, [chunks, columns, 1, 0, 1, rows, columns, chunks * columns, 1])
         else:
             final = _launch(second, rows, chunks, count, [chunks, 1, 1, 0, 1, rows, chunks])
-        return Plan(out, launch, workspace, final, convert)
+        plan = Plan(out, launch, workspace, final)
+        plan.convert = converted
+        return plan
 
     def _types(self, result: dt.dtype, compute: dt.dtype) -> tuple[dt.dtype, dt.dtype]:
         """(type of the accumulators in a block, type between blocks)."""
@@ -231,9 +261,12 @@ class Reduction(Operator):
         return limits.max if self.identity == "highest" else limits.min
 
     # -- gradient -------------------------------------------------------------------------------------------------
-    def gradient(self, joint: Callable[..., Any] | None = None, /, **rules: Callable[..., Any]) -> Any:
-        """One rule per input; `grad` and `out` come with the reduced dimensions kept, `n` is the count."""
-        return super().gradient(joint, **{name: self._expanding(rule) for name, rule in rules.items()})
+    def gradient(self, rule: Callable[..., Any] | None = None, /, **rules: Callable[..., Any]) -> Any:
+        """One rule per input (a decorated one is for the first); `grad` and `out` come with the reduced dimensions kept."""
+        if rule is not None:
+            rules[self.inputs[0]] = rule
+        super().gradient(**{name: self._expanding(rule) for name, rule in rules.items()})
+        return rule
 
     def _expanding(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """The rule as the engine calls it: with the gradient as it comes, and the geometry that it takes to expand it."""
@@ -253,6 +286,11 @@ class Reduction(Operator):
         names = [n for n in wanted if n not in ("n", "dims", "dim")] + ["dim", "input_layout"]
         source = f"lambda {', '.join(names)}: expanded({{{', '.join(f'{n!r}: {n}' for n in names)}}})"
         return eval(source, {"expanded": expanded})  # type: ignore[no-any-return]
+
+
+def _converted(own: Layout, to: dt.dtype) -> Layout:
+    """The layout that a conversion to another dtype gives."""
+    return layout(own.shape, elementwise_stride(own.shape, [(own.shape, own.stride)]), to, own.device)
 
 
 def kept_dtype(compute: dt.dtype) -> dt.dtype:
@@ -346,7 +384,7 @@ def reduction(
 
 
 def _public(made: Reduction, body: Callable[..., Any]) -> Any:
-    plans, with_output = made.plans, with_out(made.call, made.name)
+    plans, with_output, places = made.plans, with_out(made.call, made.name), 3 + made.takes_dtype
 
     def general(*args: Any, **kwargs: Any) -> Any:
         numpy_names(kwargs)
@@ -356,10 +394,10 @@ def _public(made: Reduction, body: Callable[..., Any]) -> Any:
         """The same for one tensor whose plan is known."""
         if not kwargs and not modes.interpreters and type(dim) is not list and isinstance(input, TensorBase):
             plan = plans.get((input._layout, dim, keepdim, None))
-            if plan is not None and plan.convert is None:
+            if plan is not None:
                 result = plan.run((input,), ())
                 if input._requires_grad and modes.grad_enabled and made.rules:
-                    made.record([input, dim, keepdim, None], ("input",), result)
+                    made.attach([input, dim, keepdim, None][:places], ("input",), result)
                 return result
         if input is not None:
             return general(input, dim, keepdim, **kwargs)

@@ -12,7 +12,7 @@ from facula.core.device import device as Device
 from facula.core.layout import CPU, Layout, layout
 from facula.core.shapes import broadcast_shapes
 from facula.core.strides import dense_stride_like
-from facula.ops.copy import copy_result, strided_like
+from facula.ops.copy import copy_result, resize_output, strided_like
 from facula.ops.define import FUNCTIONS, METHODS, layout_of, operator
 from facula.ops.random import (
     bernoulli_,
@@ -36,7 +36,7 @@ def output_of(shape: tuple[int, ...], dtype: dt.dtype, device: Device, out: Any)
     if not isinstance(out, TensorBase):
         raise TypeError(f"argument 'out' must be Tensor, not {type(out).__name__}")
     if out._layout.shape != shape:
-        resizeoutput_of(out, shape)
+        resize_output(out, shape)
     return out
 
 
@@ -164,9 +164,10 @@ def _choose_distinct(input: Any, num_samples: int, stream: Generator, out: Any) 
     return chosen if out is None else copy_result(out, chosen)
 
 
-# -- normal with tensors of means and deviations -------------------------------------------------------------------------
+# -- normal with tensors of means and deviations -----------------------------------------------------------------------
 @operator(function=False)
 def normal_around(mean: Any, std: Any, generator: Any, out: Any) -> Any:
+    """Normal numbers with a mean and a deviation for each element; at least one of them is a tensor."""
     tensors = [x for x in (mean, std) if isinstance(x, TensorBase)]
     shape = broadcast_shapes(*[t._layout.shape for t in tensors])
     target = output_of(shape, tensors[0]._layout.dtype, tensors[0]._layout.device, out)

@@ -80,6 +80,8 @@ KERNEL: dict[str, Callable[..., Any]] = {
     "neg": lambda a: -a,
     "floordiv": lambda a, b: _floor_divide(a, b),
     "mod": lambda a, b: _remainder(a, b),
+    "truncdiv": lambda a, b: _truncating_divide(a, b),
+    "signbit": lambda a: _sign_bit(a),
     "fmod": lambda a, b: values.remainder(a, b),
     "and": lambda a, b: a & b,
     "or": lambda a, b: a | b,
@@ -135,6 +137,19 @@ def _floor_divide(a: Any, b: Any) -> Any:
     return values.select(b == 0, a / b, whole)
 
 
+def _truncating_divide(a: Any, b: Any) -> Any:
+    like = a if isinstance(a, Value) else b
+    a, b = values.adapt(a, like), values.adapt(b, like)
+    quotient = values.binary("div", a, b)
+    return values.trunc(quotient) if like.type.is_float else quotient
+
+
+def _sign_bit(x: Value) -> Value:
+    if x.type.is_float:
+        return values.copysign(values.cast(1, x.type), x) < 0
+    return x < 0
+
+
 def _remainder(a: Any, b: Any) -> Any:
     like = a if isinstance(a, Value) else b
     if not like.type.is_float:
@@ -177,7 +192,7 @@ sqrt, sign, copysign, atan2 = _operation("sqrt"), _operation("sign"), _operation
 floor, ceil, trunc, round_even = _operation("floor"), _operation("ceil"), _operation("trunc"), _operation("round")
 absolute, minimum, maximum = _operation("abs"), _operation("min"), _operation("max")
 fmod, remainder, floor_divide = _operation("fmod"), _operation("mod"), _operation("floordiv")
-truth = _operation("test")
+truth, trunc_divide, sign_bit = _operation("test"), _operation("truncdiv"), _operation("signbit")
 where = select
 
 
@@ -190,7 +205,7 @@ def is_nan(x: Any) -> Any:
 rule("add")(lambda g, y, a, b: (g, g))
 rule("sub")(lambda g, y, a, b: (g, -g))
 rule("mul")(lambda g, y, a, b: (g * b, g * a))
-rule("div")(lambda g, y, a, b: (g / b, -g * (y / b) if b.number is None else None))
+rule("div")(lambda g, y, a, b: (g / b, None if b.number is not None else -g * (y / b)))
 rule("neg")(lambda g, y, a: (-g,))
 rule("select")(lambda g, y, c, a, b: (None, select(c, g, 0.0), select(c, 0.0, g)))
 rule("min")(lambda g, y, a, b: _shared(g, a, b, a < b))
@@ -226,7 +241,7 @@ rule("rsqrt")(lambda g, y, x: (g * (-0.5 * (y * y * y)),))
 rule("atan2")(lambda g, y, a, b: (g * (b / (a * a + b * b)), g * (-a / (a * a + b * b))))
 rule("fmod")(lambda g, y, a, b: (g, -g * trunc(a / b)))
 rule("mod")(lambda g, y, a, b: (g, -g * floor(a / b)))
-for _flat in ("floor", "ceil", "trunc", "round", "sign", "floordiv"):
+for _flat in ("floor", "ceil", "trunc", "round", "sign", "floordiv", "truncdiv"):
     rule(_flat)(lambda g, y, *arguments: (zero,) * len(arguments))
 
 

@@ -2,8 +2,8 @@
 
 Comes in: objects, or files of anybody's. Goes out: files that PyTorch loads, or objects. Loading never runs code from a
 file, whatever the arguments. The parts are imported by the first call: `archive` (the zip container), `writing`,
-`interpreter` and `names` (pickles without running them), `rebuild` (tensors), `reading`, `legacy`, `locations` (devices).
-This module must never know any of their details.
+`interpreter` and `names` (pickles without running them), `rebuild` (tensors), `reading`, `legacy`, `locations`
+(devices). This module must never know any of their details.
 """
 
 from __future__ import annotations
@@ -77,9 +77,12 @@ def save(
     if not is_path and not hasattr(f, "write"):
         raise AttributeError("expected 'f' to be string, path, or a file-like object with a 'write' attribute")
     if not _use_new_zipfile_serialization:
-        raise RuntimeError(
-            "torch.save: the format from before PyTorch 1.6 is no longer written; leave out "
-            "_use_new_zipfile_serialization=False (every PyTorch since then reads the new one)"
+        from warnings import warn
+
+        warn(
+            "torch.save: _use_new_zipfile_serialization=False is ignored: only the present format is written, which "
+            "PyTorch reads since version 1.6",
+            stacklevel=2,
         )
     from facula.serialization import writing
 
@@ -104,8 +107,8 @@ def load(
     """Read what `save`, here or in PyTorch, wrote.
 
     Nothing in the file is ever run. Tensors, plain Python containers and NumPy arrays are always allowed; other classes
-    once they are registered with `add_safe_globals`. With `weights_only=False` also `facula.nn`'s modules, the program's own
-    modules unless they define how they are brought back, and data classes of the standard library.
+    once they are registered with `add_safe_globals`. With `weights_only=False` also `facula.nn`'s modules, the
+    program's own modules unless they define how they are brought back, and data classes of the standard library.
 
     Args:
         f: a path, or a file open for reading bytes that can seek.
@@ -241,29 +244,15 @@ def get_unsafe_globals_in_checkpoint(f: FileLike) -> list[str]:
     Raises:
         ValueError: `f` is not a checkpoint in the present format.
     """
-    import pickletools
-
     from facula.serialization import archive, names
 
-    file: Any = open(f, "rb") if isinstance(f, (str, os.PathLike)) else f
-    try:
-        if not archive.is_archive(file):
-            raise ValueError("Expected input to be a checkpoint returned by torch.save")
-        content = archive.ArchiveReader(file).read("data.pkl")
-    finally:
-        if file is not f:
-            file.close()
-    found: dict[str, None] = {}
-    strings: list[str] = []
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name == "GLOBAL":
-            module, name = argument.split(" ")
-            found[names.current_name(module, name)] = None
-        elif opcode.name == "STACK_GLOBAL":
-            found[names.current_name(*strings[-2:])] = None
-        elif isinstance(argument, str):
-            strings.append(argument)
-    return [name for name in found if not names.is_allowed(name)]
+    if isinstance(f, (str, os.PathLike)):
+        with open(f, "rb") as file:
+            return get_unsafe_globals_in_checkpoint(file)
+    if not archive.is_archive(f):
+        raise ValueError("Expected input to be a checkpoint returned by torch.save")
+    content = archive.ArchiveReader(f).read("data.pkl")
+    return [name for name in names.names_in(content) if not names.is_allowed(name)]
 
 
 def register_package(

@@ -1,8 +1,8 @@
 """The container of a checkpoint: a zip file of uncompressed records, each starting at a multiple of 64 bytes.
 
-What comes in: named records of bytes. What goes out: a file that any zip tool reads and from which a record can be mapped
-into memory as it lies. The reader trusts nothing: every offset and size is checked against the file before it is used,
-records may not overlap, and each record's checksum is compared.
+What comes in: named records of bytes. What goes out: a file that any zip tool reads and from which a record can be
+mapped into memory as it lies. The reader trusts nothing: every offset and size is checked against the file before it is
+used, records may not overlap, and each record's checksum is compared.
 
 Source: PKWARE, ".ZIP File Format Specification", https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT.
 
@@ -313,9 +313,9 @@ def archive_name(path: str) -> str:
 class AtomicFile:
     """A file that appears under its name when it is complete, or not at all.
 
-    It is written under a temporary name in the same folder, synchronised and renamed. When anything fails, the temporary
-    file is removed and what was there before stays. Something that isn't a plain file (a pipe, /dev/null) is written to
-    directly.
+    It is written under a temporary name in the same folder, synchronised and renamed. When anything fails, the
+    temporary file is removed and what was there before stays. Something that isn't a plain file (a pipe, /dev/null) is
+    written to directly.
 
     Raises:
         RuntimeError: the folder doesn't exist, or the file can't be written.
@@ -377,8 +377,12 @@ class AtomicFile:
         os.replace(self._temporary, self._target)
 
     def _discard(self) -> None:
-        for step in (self.file.close, lambda: self._temporary and os.unlink(self._temporary)):
+        try:
+            self.file.close()
+        except OSError:
+            pass  # what it still wanted to write is not wanted any more
+        if self._temporary is not None:
             try:
-                step()
+                os.unlink(self._temporary)
             except OSError:
                 pass

@@ -1,8 +1,8 @@
 """NumPy's arrays and scalars in a pickle, rebuilt without running NumPy's own unpickling.
 
-Comes in: the names and arguments that NumPy's pickles use. Goes out: arrays that own their memory. A type is made from its
-letter and size, an array from bytes of exactly its size; NumPy's `__setstate__`, which trusts its input, is never called.
-This module must never know tensors or files.
+Comes in: the names and arguments that NumPy's pickles use. Goes out: arrays that own their memory. A type is made from
+its letter and size, an array from bytes of exactly its size; NumPy's `__setstate__`, which trusts its input, is never
+called. This module must never know tensors or files.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """An interpreter for pickles that can't run code.
 
-A pickle is a program for a stack machine, and Python's own machine calls whatever the program names. This one builds plain
-Python data by itself; everything else is left to `Globals`, a table that says what a name stands for, what may be called
-and how, and what may be given a state. What is not in the table is refused by name.
+A pickle is a program for a stack machine, and Python's own machine calls whatever the program names. This one builds
+plain Python data by itself; everything else is left to `Globals`, a table that says what a name stands for, what may be
+called and how, and what may be given a state. What is not in the table is refused by name.
 
-Comes in: the bytes of a pickle of protocol 2 to 5. Goes out: the object. Memory is proportional to the pickle's size. Every
-malformed pickle raises `UnpicklingError` (or EOFError where it is cut off), with the position of the fault. This module must
-never know tensors or archives.
+Comes in: the bytes of a pickle of protocol 2 to 5. Goes out: the object. Memory is proportional to the pickle's size.
+Every malformed pickle raises `UnpicklingError` (or EOFError where it is cut off), with the position of the fault. This
+module must never know tensors or archives.
 
 Source: the opcodes are described in CPython's `Lib/pickletools.py`.
 """
@@ -241,7 +241,8 @@ class Interpreter:
 
 
 def check_key(key: object) -> None:
-    """Refuse keys whose hash would take for ever: Python hashes nested tuples on the machine's stack, shared ones anew."""
+    """Refuse keys whose hash would take for ever: Python hashes nested tuples on the machine's stack, shared ones
+    anew."""
     pending = [(key, 0)] if isinstance(key, tuple) else []
     visited = 0
     while pending:
@@ -249,7 +250,7 @@ def check_key(key: object) -> None:
         visited += 1
         if depth > MAX_NESTING_OF_KEYS or visited > MAX_TUPLES_IN_KEY:
             raise UnpicklingError("a dictionary's key, or an item of a set, consists of too many nested tuples")
-        pending.extend((item, depth + 1) for item in each if isinstance(item, tuple))  # type: ignore[attr-defined]
+        pending.extend((item, depth + 1) for item in each if isinstance(item, tuple))
 
 
 def _unsigned(size: int) -> struct.Struct:

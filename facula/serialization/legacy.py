@@ -1,6 +1,7 @@
 """Reading checkpoints in the form that PyTorch wrote before version 1.6: pickles one after another, then raw storages.
 
-Comes in: such a file. Goes out: the object, with the same protection as for archives. This module must never know archives.
+Comes in: such a file. Goes out: the object, with the same protection as for archives. This module must never know
+archives.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where storages of a checkpoint go: its location tags, `map_location`, and devices that are not there.
 
-Comes in: a storage in CPU memory and the tag it was saved with (`"cpu"`, `"cuda:0"`). Goes out: the storage on its device.
-This module must never know archives or pickles.
+Comes in: a storage in CPU memory and the tag it was saved with (`"cpu"`, `"cuda:0"`). Goes out: the storage on its
+device. This module must never know archives or pickles.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def _cuda_deserialize(storage: Any, location: str) -> Any:
     if index >= cuda.device_count():
         raise RuntimeError(
             f"Attempting to deserialize object on CUDA device {index} but torch.cuda.device_count() is "
-            f"{cuda.device_count()}. Please use torch.load with map_location to map your storages to an existing device."
+            f"{cuda.device_count()}. "
+            "Please use torch.load with map_location to map your storages to an existing device."
         )
     return storage.cuda(index)
 

@@ -1,12 +1,12 @@
 """The table of what a checkpoint may name, and what each name allows.
 
-A name is looked up, never imported. Names of PyTorch lead to what stands for them here; Python's and NumPy's containers are
-made by functions that check their arguments; anything else must have been registered by the program, with
-`add_safe_globals`. With `weights_only=False` plain data classes of the standard library and modules are allowed as well:
-those of `facula.nn`, and the program's own where bringing one back runs none of the program's code.
+A name is looked up, never imported. Names of PyTorch lead to what stands for them here; Python's and NumPy's containers
+are made by functions that check their arguments; anything else must have been registered by the program, with
+`add_safe_globals`. With `weights_only=False` plain data classes of the standard library and modules are allowed as
+well: those of `facula.nn`, and the program's own where bringing one back runs none of the program's code.
 
-Comes in: names and arguments from a file. Goes out: objects, or `UnpicklingError` naming what was refused and how to allow
-it. This module must never know opcodes or archives.
+Comes in: names and arguments from a file. Goes out: objects, or `UnpicklingError` naming what was refused and how to
+allow it. This module must never know opcodes or archives.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ SAFE_NAMES: dict[str, Any] = {
     "torch.UntypedStorage": rebuild.UntypedStorage,
     **{f"torch._utils.{function.__name__}": function for function in rebuild.TENSOR_FUNCTIONS},
     **{f"torch.{name}": kind for name, kind in rebuild.STORAGE_TYPES.items()},
-    **{f"torch.{dtype.name}": getattr(facula, dtype.name) for dtype in ALL_DTYPES},
+    **{f"torch.{dtype.name}": dtype for dtype in ALL_DTYPES},
     **arrays.NAMES,
 }
 # Also for whole programs' checkpoints, which hold more than weights.
@@ -379,10 +379,25 @@ def current_name(module: str, name: str) -> str:
 
 def is_allowed(full: str) -> bool:
     """Whether a file that names this loads with `weights_only=True`."""
-    module, _, name = full.rpartition(".")
-    if module in BLOCKED_MODULES:
+    if full.rpartition(".")[0] in BLOCKED_MODULES:
         return False
     return SAFE_NAMES.get(full) is not None or _registered_as(full) is not None
+
+
+def names_in(content: bytes) -> list[str]:
+    """The full names in a pickle, in order, without running it."""
+    import pickletools
+
+    found: dict[str, None] = {}
+    strings: list[str] = []
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name == "GLOBAL":
+            found[current_name(*str(argument).split(" ", 1))] = None
+        elif opcode.name == "STACK_GLOBAL":
+            found[current_name(*strings[-2:])] = None
+        elif isinstance(argument, str):
+            strings.append(argument)
+    return list(found)
 
 
 def _is_plain(function: Any) -> bool:

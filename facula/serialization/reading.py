@@ -1,7 +1,7 @@
 """Reading a checkpoint without running anything that is in it.
 
-Comes in: a file. Goes out: the object that was saved. Each storage is read once, straight into its memory, or with `mmap`
-not at all until it is used. This module must never know how a checkpoint is written.
+Comes in: a file. Goes out: the object that was saved. Each storage is read once, straight into its memory, or with
+`mmap` not at all until it is used. This module must never know how a checkpoint is written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a checkpoint calls a tensor, and tensors from what a checkpoint says.
 
-A pickled tensor names one of PyTorch's `_rebuild_*` functions with a storage, an offset, sizes and strides. The functions
-here stand under those names in both directions: `save` writes references to them, `load` calls them. They check that every
-element lies in the storage, whatever the file says.
+A pickled tensor names one of PyTorch's `_rebuild_*` functions with a storage, an offset, sizes and strides. The
+functions here stand under those names in both directions: `save` writes references to them, `load` calls them. They
+check that every element lies in the storage, whatever the file says.
 
 Comes in: values from a file. Goes out: tensors, parameters. This module must never know archives or opcodes.
 """
@@ -159,7 +159,7 @@ def _checked_dtype(dtype: Any) -> Any:
     return dtype
 
 
-def _with_metadata(tensor: Tensor, metadata: Any) -> Tensor:
+def _with_metadata(tensor: Any, metadata: Any) -> Tensor:
     """PyTorch notes there that a tensor is to be read conjugated or negated; ours hold what they mean."""
     if isinstance(metadata, dict):
         if metadata.get("conj") is True:

@@ -1,7 +1,7 @@
 """The one place where files and pipes meet tensors: a tensor's storage as bytes, and bytes as a storage.
 
-Comes in: tensors, or memory. Goes out: memory, or tensors. Whoever stores or sends tensors uses these functions and never
-looks into a tensor itself; this module must never know pickles, archives or processes.
+Comes in: tensors, or memory. Goes out: memory, or tensors. Whoever stores or sends tensors uses these functions and
+never looks into a tensor itself; this module must never know pickles, archives or processes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def tensor_over(
     stride: tuple[int, ...],
     requires_grad: bool = False,
 ) -> Any:
-    """A tensor whose element `i` lies at `offset + i * stride`. The caller has checked that all do lie in the storage."""
+    """A tensor whose element `i` lies at `offset + i * stride`. The caller has checked that all do lie in the
+    storage."""
     tensor = wrap(storage, storage.data + offset * dtype.itemsize, layout(size, stride, dtype, storage.device))
     if requires_grad:
         tensor.requires_grad_(True)

@@ -1,7 +1,7 @@
 """Writing a checkpoint: any picklable object, its tensors' storages as records of their own.
 
-Comes in: an object and a file. Goes out: an archive in PyTorch's format, in which every name is PyTorch's. This module must
-never know how a checkpoint is read.
+Comes in: an object and a file. Goes out: an archive in PyTorch's format, in which every name is PyTorch's. This module
+must never know how a checkpoint is read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from facula.serialization.locations import location_tag
 from facula.serialization.storages import storage_bytes, storage_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import IO, Any
 
 HOUSE = "facula."
@@ -75,7 +76,7 @@ def _nbytes(storage: Any) -> int:
 def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
     """How a tensor is pickled: a function of `rebuild` and its arguments."""
     if isinstance(tensor, facula.nn.Parameter):
-        arguments = (tensor.data, tensor.requires_grad, OrderedDict())
+        arguments: tuple[Any, ...] = (tensor.data, tensor.requires_grad, OrderedDict())
         attributes = _attributes(tensor)
         if attributes:
             return rebuild._rebuild_parameter_with_state, (*arguments, attributes)
@@ -97,10 +98,44 @@ def _reduce_plain(tensor: Any) -> tuple[Any, tuple[Any, ...]]:
         return rebuild._rebuild_meta_tensor_no_storage, (dtype, size, stride, tensor.requires_grad)
     storage, offset = storage_of(tensor)
     reference = _StorageReference(storage, dtype)
-    arguments = (reference, offset, size, stride, tensor.requires_grad, OrderedDict())
+    arguments: tuple[Any, ...] = (reference, offset, size, stride, tensor.requires_grad, OrderedDict())
     if dtype in rebuild.STORAGE_TYPE_OF:
         return rebuild._rebuild_tensor_v2, arguments
     return rebuild._rebuild_tensor_v3, (*arguments, dtype)
+
+
+# What a module of PyTorch's has, in its order; ours make a dictionary of hooks when there is a hook.
+_MODULE_STATE: dict[str, Callable[[], Any]] = {
+    "training": lambda: True,
+    "_parameters": dict,
+    "_buffers": dict,
+    "_non_persistent_buffers_set": set,
+    "_backward_pre_hooks": OrderedDict,
+    "_backward_hooks": OrderedDict,
+    "_is_full_backward_hook": lambda: None,
+    "_forward_hooks": OrderedDict,
+    "_forward_hooks_with_kwargs": OrderedDict,
+    "_forward_hooks_always_called": OrderedDict,
+    "_forward_pre_hooks": OrderedDict,
+    "_forward_pre_hooks_with_kwargs": OrderedDict,
+    "_state_dict_hooks": OrderedDict,
+    "_state_dict_pre_hooks": OrderedDict,
+    "_load_state_dict_pre_hooks": OrderedDict,
+    "_load_state_dict_post_hooks": OrderedDict,
+    "_modules": dict,
+}
+
+
+def reduce_module(module: Any, protocol: int) -> Any:
+    """How a module is pickled: as it says itself, its state completed to what PyTorch's modules expect."""
+    reduced = module.__reduce_ex__(protocol)
+    if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
+        return reduced
+    own = reduced[2]
+    state = {name: own[name] if name in own else make() for name, make in _MODULE_STATE.items()}
+    for name in ("_parameters", "_buffers", "_modules"):
+        state[name] = dict(state[name])
+    return (*reduced[:2], {**state, **{name: own[name] for name in own if name not in state}}, *reduced[3:])
 
 
 def _torch_name(module: str, name: str) -> tuple[str, str]:
@@ -131,13 +166,15 @@ def pickled(obj: Any, storages: StorageTable, pickle_module: Any, protocol: int)
     buffer = io.BytesIO()
     names: set[tuple[str, str]] = set()
 
-    class TorchPickler(pickle_module.Pickler):  # type: ignore[misc]
+    class TorchPickler(pickle_module.Pickler):
         def persistent_id(self, obj: Any) -> Any:
             return storages.persistent_id(obj) if type(obj) is _StorageReference else None
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, facula.Tensor):
                 return reduce_tensor(obj)
+            if isinstance(obj, facula.nn.Module):
+                return reduce_module(obj, 2)
             if isinstance(obj, (type, FunctionType, BuiltinFunctionType)):
                 if getattr(obj, "__module__", None) and obj.__module__.startswith(HOUSE):
                     names.add((obj.__module__, obj.__qualname__))
@@ -174,6 +211,8 @@ def _renamed(data: bytes, names: set[tuple[str, str]]) -> bytes:
 def _renamed_slowly(data: bytes, module: str, name: str, wanted: bytes) -> bytes:
     pieces, at, after = [], 0, False
     for opcode, argument, position in pickletools.genops(data):
+        if position is None:
+            continue
         if after:
             at, after = position, False
         if opcode.name == "GLOBAL" and argument == f"{module} {name}":

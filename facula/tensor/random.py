@@ -1,6 +1,6 @@
 """New random tensors: rand, randn, randint, randperm, normal, and their `_like` forms.
 
-In: sizes or a tensor to resemble, the keywords that all factories share, a generator (None: the default one). Out: tensors.
+In: sizes or a tensor to resemble, the keywords of all factories, a generator (None: the default one). Out: tensors.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from facula.core.shapes import check_sizes
 from facula.ops.copy import strided_like
 from facula.ops.define import layout_of, publish
 from facula.ops.random import (
+    DIGITS,
     draw,
     fill_between,
     fill_normal,
@@ -41,7 +42,8 @@ def _made(shape: tuple[int, ...], out: Any, dtype: Any, device: Any, default: dt
         return allocate(shape, dtype_of(dtype, default), device)
     if dtype is not None and dtype_of(dtype) is not out._layout.dtype:
         raise RuntimeError(
-            f"dtype {dtype_of(dtype).scalar_name} does not match dtype of out parameter ({out._layout.dtype.scalar_name})"
+            f"dtype {dtype_of(dtype).scalar_name} does not match dtype of out parameter "
+            f"({out._layout.dtype.scalar_name})"
         )
     return output_of(shape, out._layout.dtype, out._layout.device, out)
 
@@ -88,9 +90,10 @@ def _fill_standard_normal(target: Any, stream: Generator) -> None:
 
 
 rand = _factory(
-    "rand", _fill_unit, """Numbers uniform on [0, 1), of any size: `rand(2, 3)` or `rand((2, 3))`. Floating point, complex.
+    "rand", _fill_unit, """Numbers uniform on [0, 1), of any size: `rand(2, 3)` or `rand((2, 3))`.
 
-    Keywords: generator, out, dtype (default: the default dtype), layout, device, requires_grad, pin_memory.
+    Floating point and complex dtypes. Keywords: generator, out, dtype (default: the default
+    dtype), layout, device, requires_grad, pin_memory.
 
     >>> torch.manual_seed(0); torch.rand(3)
     tensor([0.4963, 0.7682, 0.0885])
@@ -149,8 +152,8 @@ def randperm(
     target = _made((n,), out, dtype, device, dt.int64)
     kind = target._layout.dtype
     element = kernel_type(kind, "randperm", "fiu")
-    if kind.kind == "f" and n > (1 << _DIGITS[kind]) + 1:
-        raise RuntimeError(f"n cannot be greater than {(1 << _DIGITS[kind]) + 1} for {kind.scalar_name} type.")
+    if kind.kind == "f" and n > (1 << DIGITS[kind]) + 1:
+        raise RuntimeError(f"n cannot be greater than {(1 << DIGITS[kind]) + 1} for {kind.scalar_name} type.")
     if kind.kind in "iu" and n > dt.iinfo(kind).max + 1:
         raise RuntimeError(f"value cannot be converted to type {kind.name}_t without overflow")
     long = n >= streams.discrete.PERMUTATION_32
@@ -165,7 +168,7 @@ def randperm(
 
 
 def _like(name: str, fill: Callable[..., None], doc: str) -> None:
-    """A function (input, ...) that makes a tensor of the same geometry and fills it; `fill` gets the extra arguments."""
+    """A function (input, ...) that makes a tensor of the same geometry; `fill` gets the extra arguments."""
 
     def make(
         input: Any, *args: Any, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
@@ -199,7 +202,7 @@ _like("rand_like", _fill_unit, "Numbers uniform on [0, 1) in a tensor of the sam
 _like(
     "randn_like",
     _fill_standard_normal,
-    "Standard normal numbers in a tensor of the same shape, dtype and memory order.",
+    "Standard normal numbers in a tensor of the same shape, dtype, memory order.",
 )
 _like("randint_like", _fill_range, "Integers in [low, high) in a tensor of the same shape, dtype and memory order.")
 

@@ -148,7 +148,7 @@ def forged(**changes: bytes) -> bytes:
 
 
 def test_records_of_a_wrong_size() -> None:
-    with pytest.raises(RuntimeError, match="has 4 bytes, but 50 elements of torch.float32 need 200"):
+    with pytest.raises(RuntimeError, match=r"has 4 bytes, but 50 elements of torch.float32 need 200"):
         facula.load(io.BytesIO(forged(data_0=b"1234")))
     with pytest.raises(ValueError, match="Unknown endianness type"):
         facula.load(io.BytesIO(forged(byteorder=b"middle")))
@@ -186,7 +186,7 @@ def test_other_archives() -> None:
         z.writestr("hello.txt", "hello")
     with pytest.raises(RuntimeError, match="does not lie in the folder"):
         facula.load(io.BytesIO(target.getvalue()))
-    with pytest.raises(RuntimeError, match="failed locating file data.pkl"):
+    with pytest.raises(RuntimeError, match=r"failed locating file data.pkl"):
         facula.load(io.BytesIO(written({"other": b"x"})))
     with pytest.raises(RuntimeError, match="TorchScript"):
         facula.load(io.BytesIO(written({"constants.pkl": b"x", "data.pkl": b"x"})))
@@ -241,7 +241,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(ArchiveWriter, "finish", full)
     else:
         monkeypatch.setattr(os, step, full)
-    with pytest.raises(RuntimeError, match=r"failed writing file .*a\.pt: No space left on device; what was there before"):
+    with pytest.raises(RuntimeError, match=r"failed writing file .*a\.pt: No space left on device; what was there"):
         facula.save(facula.ones(1000), path)
     monkeypatch.undo()
     assert path.read_bytes() == before
@@ -256,7 +256,7 @@ def test_a_device_that_is_full() -> None:
 
 
 def test_places_that_can_not_be_written(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="Parent directory .*nowhere does not exist"):
+    with pytest.raises(RuntimeError, match=r"Parent directory .*nowhere does not exist"):
         facula.save(1, tmp_path / "nowhere" / "a.pt")
     with pytest.raises(RuntimeError, match="is a directory"):
         facula.save(1, tmp_path)

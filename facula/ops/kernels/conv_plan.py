@@ -11,14 +11,14 @@ import ctypes
 import functools
 from typing import Any, NamedTuple
 
-from facula.kernel.language import f32, f64, host
+from facula.kernel.language import Kernel, f32, f64, host
 from facula.ops.kernels import conv_tiles
 from facula.ops.kernels.conv_tiles import POSITION, Field
 from facula.runtime import launch, memory, threads
 
-_TYPES = {"f32": f32, "f64": f64}
-_TARGET_WORK = 1 << 20  # multiply-adds of one item of work: some 20 microseconds
-_MOST_ITEMS = 32  # an operation is cut into this many items if it is large enough
+TYPES = {"f32": f32, "f64": f64}
+TARGET_WORK = 1 << 20  # multiply-adds of one item of work: some 20 microseconds
+MOST_ITEMS = 32  # an operation is cut into this many items if it is large enough
 _CACHE = 384 << 10  # bytes of input that an item may spread out: a share of the second-level cache
 _DEPTH = 384  # rows (planes x taps) of a packed panel
 
@@ -53,6 +53,17 @@ class Tiling(NamedTuple):
     def block(self) -> int:
         """Output channels of a tile."""
         return self.height if self.over == "positions" else self.vectors * self.lanes
+
+
+class Runs(NamedTuple):
+    """Where an output's weights lie: `count` runs, `step` apart, whose numbers are the k in `rows` (-1: unused), counted
+    from `used` for each run before.
+    """
+
+    count: int
+    step: int
+    used: int
+    rows: list[int]
 
 
 class Cut(NamedTuple):
@@ -98,14 +109,14 @@ class Correlation:
 
     def __init__(
         self, dtype: str, images: int, groups: int, planes: int, channels: int, axes: tuple[Axis, Axis, Axis],
-        weight_strides: tuple[int, int], weight_sizes: tuple[int, int], tiling: Tiling | None = None,
+        weight_strides: tuple[int, int], weight_sizes: tuple[int, ...], tiling: Tiling | None = None,
     ) -> None:  # fmt: skip
         """`planes` inputs and `channels` outputs of each group; the weights' strides over (outputs, planes), and their
-        sizes along the last two axes.
+        sizes along the three axes.
         """
-        self.dtype, self.images, self.groups = _TYPES[dtype], images, groups
+        self.dtype, self.images, self.groups = TYPES[dtype], images, groups
         self.planes, self.channels, self.axes = planes, channels, axes
-        self.weight_strides, self.weight_sizes = weight_strides, weight_sizes
+        self.weight_strides, (self.weight_deep, *self.weight_sizes) = weight_strides, weight_sizes
         depth, rows, columns = axes
         self.taps = [(h, w) for h in rows.taps for w in columns.taps]
         self.k = planes * len(depth.taps) * len(self.taps)
@@ -197,7 +208,7 @@ class Correlation:
         item, taps = self.dtype.itemsize, max(1, len(self.taps))
         planes = max(1, self.planes * len(depth.taps))
         blocks = ceil_div(self.channels, tiling.block)
-        wanted = min(_MOST_ITEMS, max(1, self.work // _TARGET_WORK))
+        wanted = min(MOST_ITEMS, max(1, self.work // TARGET_WORK))
         row_size = item * min(columns.stride, self.spans[1] + 1) * (columns.outputs + self.spans[1] // columns.stride)
         best = None
         tried = -1
@@ -236,6 +247,8 @@ class Correlation:
         last_rows = rows.outputs - (row_tiles - 1) * per_tile
         blocks = ceil_div(self.channels, self.tiling.block)
         channel_tiles = ceil_div(blocks, tile_blocks)
+        self.packed_count = self.groups * blocks
+        self.packed_bytes = self.packed_count * self.k * self.tiling.block * item + 63 & ~63
 
         phase_rows = per_tile + span_h // rows.stride
         phase = phase_rows * phase_columns + lanes  # what is copied overruns by less than a vector
@@ -263,11 +276,10 @@ class Correlation:
         buffer_size = 0 if reading == "bare" else chunk * plane + 2 * lanes
         panels_size = steps[0] * panel + lanes if reading == "packed" else 0
         buffer_size, panels_size = (size + 15 & ~15 for size in (buffer_size, panels_size))
-        slots = 1  # set at each run
         volume = depth.total * rows.total * columns.total
         in_volume = depth.size * rows.size * columns.size
         output_stride, plane_stride = self.weight_strides
-        sizes = self.weight_sizes
+        run = self._weight_runs()
         values = {
             "groups": self.groups, "row_tiles": row_tiles, "channel_tiles": channel_tiles, "out_depth": depth.outputs,
             "in_image": self.groups * self.planes * in_volume, "in_group": self.planes * in_volume,
@@ -282,9 +294,10 @@ class Correlation:
             "planes": planes, "chunk": max(1, chunk), "taps": taps, "k": self.k, "blocks": blocks, "block": self.tiling.block,
             "tile_blocks": tile_blocks, "channels": self.channels, "bare": int(reading == "bare"),
             "packed": int(reading == "packed"), "panel": panel, "steps_full": steps[0], "steps_last": steps[1],
-            "buffer_size": buffer_size, "slots": slots, "slot_size": buffer_size + panels_size,
-            "w_output": output_stride, "w_plane": plane_stride,
+            "buffer_size": buffer_size, "slot_size": buffer_size + panels_size,
+            "packed_size": self.packed_bytes // item, "w_output": output_stride,
             "w_group": max(self.channels * output_stride, self.planes * plane_stride),
+            "w_runs": run.count, "w_run": len(run.rows), "w_run_step": run.step, "w_run_rows": run.used,
         }  # fmt: skip
         tables = {
             "shifts": shifts,
@@ -294,8 +307,8 @@ class Correlation:
             "copies_full": copies[0],
             "copies_last": copies[1],
             "panel_shifts": [at * lanes * vectors for at in range(chunk * taps)] if reading == "packed" else [],
-            "w_taps": [h * sizes[1] + w for (_, h), (_, w) in self.taps],
-            "w_depth": [tap * sizes[0] * sizes[1] for _, tap in depth.taps],
+            "w_rows": run.rows,
+            "no_bias": [0] * self.tiling.block,
         }
         table = [0] * Field.COUNT
         for name, value in values.items():
@@ -304,12 +317,30 @@ class Correlation:
             table[getattr(Field, name)] = len(table)
             table += content
         self.table = numbers(table)
+        self.table_address = ctypes.addressof(self.table)
         self.items = self.layers * row_tiles * channel_tiles
-        self.grain = max(1, self.items * _TARGET_WORK // max(1, self.work))
+        self.grain = max(1, self.items * TARGET_WORK // max(1, self.work))
         self.slot_bytes = (buffer_size + panels_size) * item
-        self.packed_count = self.groups * blocks
-        self.packed_bytes = self.packed_count * self.k * self.tiling.block * item + 64 & ~63
-        self.no_bias = (ctypes.c_double * (self.groups * self.channels))()
+        self.pack_grain = max(1, (1 << 16) // max(1, self.k * self.tiling.block))
+
+    def _weight_runs(self) -> Runs:
+        """How the weights of an output lie: runs of neighbours, and which k each number of a run is (-1: unused)."""
+        depth, rows, columns = ([tap for _, tap in axis.taps] for axis in self.axes)
+        high, wide = self.weight_sizes
+        deep = self.weight_deep
+        total = deep * high * wide
+        found = [-1] * total
+        for d, tap_d in enumerate(depth):
+            for h, tap_h in enumerate(rows):
+                for w, tap_w in enumerate(columns):
+                    found[(tap_d * high + tap_h) * wide + tap_w] = (d * len(rows) + h) * len(columns) + w
+        used = len(depth) * len(rows) * len(columns)
+        count, step = self.planes, self.weight_strides[1]
+        if found == list(range(total)) and step == total:  # planes follow each other: join them into longer runs
+            joined = max((n for n in range(1, count + 1) if count % n == 0 and n * total <= 256), default=1)
+            count, step = count // joined, step * joined
+            found, used = list(range(step)), step
+        return Runs(count, step, used, found)
 
     def _positions(self, rows: int, row_step: int, out_row: int, panel: int) -> list[int]:
         """The table of positions of an item with so many rows, filled up to whole tiles."""
@@ -359,28 +390,29 @@ class Correlation:
 
     # -- running ----------------------------------------------------------------------------------------------------
     @functools.cached_property
-    def _code(self) -> tuple[int, int]:
+    def kernels(self) -> tuple[Kernel, Kernel]:
+        """pack_weights(workspace, w, slots, table) over `packed_count`, correlate(y, workspace, x, bias, slots, biased,
+        table) over `items`.
+        """
         lanes, height, vectors, _, over = self.tiling
-        pack = conv_tiles.weights_kernel(self.dtype)
+        pack = conv_tiles.weights_kernel(self.dtype, host().lanes(self.dtype.itemsize))
         step = self.axes[2].step
-        main = conv_tiles.correlate_kernel(self.dtype, lanes, height, vectors, step, over == "channels")
-        threads.install()
-        return pack.address(), main.address()
+        return pack, conv_tiles.correlate_kernel(self.dtype, lanes, height, vectors, step, over == "channels")
+
+    def workspace_bytes(self, slots: int) -> int:
+        """The memory that a run needs beside its operands, for so many threads."""
+        return 64 * slots + self.packed_bytes + slots * self.slot_bytes
 
     def run(self, x: int, w: int, bias: int, y: int) -> None:
         """Compute for contiguous arrays at these addresses (bias 0: none)."""
         if not self.items:
             return
-        pack, main = self._code
+        threads.install()
         slots = threads.get_num_threads()
-        self.table[Field.slots] = slots
-        flags_bytes = 64 * slots
-        block = memory.size_class(flags_bytes + self.packed_bytes + slots * self.slot_bytes)
-        flags = memory.allocate(block)
-        packed = flags + flags_bytes
-        scratch = packed + self.packed_bytes
-        table = ctypes.addressof(self.table)
-        run = launch.launch
-        run(pack, self.packed_count, max(1, self.packed_count // 16), w, packed, flags, table)
-        run(main, self.items, self.grain, x, packed, bias or ctypes.addressof(self.no_bias), y, flags, scratch, table)
-        memory.release(flags, block)
+        block = memory.size_class(self.workspace_bytes(slots))
+        workspace = memory.allocate(block)
+        pack, main = (kernel.address() for kernel in self.kernels)
+        run, table = launch.launch, self.table_address
+        run(pack, self.packed_count, self.pack_grain, workspace, w, slots, table)
+        run(main, self.items, self.grain, y, workspace, x, bias, slots, int(bias != 0), table)
+        memory.release(workspace, block)

@@ -14,6 +14,7 @@ from facula.kernel.language import (
     Kernel,
     Type,
     Value,
+    as_pointer,
     atomic_store,
     compare_exchange,
     fma,
@@ -54,10 +55,12 @@ class Field:
         blocks, block, tile_blocks, channels,
         bare, packed, panel, steps_full, steps_last,
         shifts, depth_shifts, positions_full, positions_last, copies_full, copies_last,
-        buffer_size, slots, slot_size, panel_shifts,
-        w_output, w_plane, w_taps, w_group, w_depth,
-    ) = range(59)  # fmt: skip
-    COUNT = 59
+        buffer_size, slot_size, packed_size, panel_shifts, no_bias,
+        w_output, w_group, w_runs, w_run, w_run_step, w_run_rows, w_rows,
+        images, image_chunk, image_chunks, entry_tiles, tile_entries, entries, entries_of_plane, strip, out_width,
+        out_step_h, out_step_w,
+    ) = range(73)  # fmt: skip
+    COUNT = 73
 
 
 # -- register tiles -------------------------------------------------------------------------------------------------
@@ -173,6 +176,30 @@ def channels_tile_kernel(T: Type, lanes: int, height: int, vectors: int, step: i
     return conv_tile
 
 
+# -- scratch memory -------------------------------------------------------------------------------------------------
+# A workspace begins with a flag for each of `slots` scratch buffers, each in a cache line of its own.
+FLAG_WORDS = 8
+
+
+def after_flags(workspace: Value, slots: Value) -> Value:
+    """Where the flags end."""
+    return as_pointer(as_pointer(workspace, i64) + slots * FLAG_WORDS, workspace.type.target)  # type: ignore[attr-defined]
+
+
+@kernel
+def take_slot(flags: ptr(i64), slots: i64) -> i64:
+    """The number of a scratch buffer that no other thread uses."""
+    slot = 0
+    while True:
+        _, taken = compare_exchange(flags + slot * FLAG_WORDS, i64(0), i64(1))
+        if taken:
+            return slot
+        slot = slot + 1
+        if slot == slots:
+            slot = i64(0)
+            pause()
+
+
 # -- preparation ----------------------------------------------------------------------------------------------------
 def inside(index: Value, lanes: int, bound: Value, every: int = 1) -> Value:
     """Truth for lanes whose number index + lane * every lies in [0, bound)."""
@@ -251,55 +278,52 @@ def panel_kernel(T: Type, lanes: int, width: int) -> Kernel:
 
 
 @functools.cache
-def weights_kernel(T: Type) -> Kernel:
-    """Weights in the order in which tiles read them: blocks of outputs, k by k; missing outputs are zero. Also clears
-    the flags of the scratch memory.
+def weights_kernel(T: Type, lanes: int) -> Kernel:
+    """Weights in the order in which tiles read them: blocks of `block` outputs, k by k. Outputs that do not exist are
+    copies of the last one. Also makes every scratch buffer free.
+
+    The weights of an output come in runs of neighbours; a table says which k each of a run's numbers is, or -1.
     """
 
     @kernel
-    def pack_weights(w: ptr(T), packed: ptr(T), flags: ptr(i64), g: ptr(i64), lo: i64, hi: i64):
+    def pack_weights(workspace: ptr(T), w: ptr(T), slots: i64, g: ptr(i64), lo: i64, hi: i64):
         if lo == 0:
-            for slot in range(g[Field.slots]):
-                flags[slot * 8] = 0
-        blocks, height, k, taps = g[Field.blocks], g[Field.block], g[Field.k], g[Field.taps]
-        depth_taps = g[Field.depth_taps]
-        order = g + g[Field.w_taps]
-        depth_order = g + g[Field.w_depth]
+            for slot in range(slots):
+                as_pointer(workspace, i64)[slot * FLAG_WORDS] = 0
+        blocks, height, channels, k = g[Field.blocks], g[Field.block], g[Field.channels], g[Field.k]
+        run, step = g[Field.w_run], g[Field.w_run_step]
+        rows_of = g + g[Field.w_rows]
         for block in range(lo, hi):
-            to_block = packed + block * k * height
+            to_block = after_flags(workspace, slots) + block * k * height
             first = urem(block, blocks) * height
             source = w + udiv(block, blocks) * g[Field.w_group]
-            for i in range(height):
-                to = to_block + i
-                if first + i < g[Field.channels]:
-                    output = source + (first + i) * g[Field.w_output]
-                    for number in range(g[Field.planes]):
-                        plane = output + (
-                            udiv(number, depth_taps) * g[Field.w_plane] + depth_order[urem(number, depth_taps)]
-                        )
-                        for tap in range(taps):
-                            to[0] = plane[order[tap]]
-                            to = to + height
+            for number in range(g[Field.w_runs]):
+                from_run = source + number * step
+                to_run = to_block + number * g[Field.w_run_rows] * height
+                if height <= 4:
+                    for i in range(height):
+                        from_row = from_run + min(first + i, channels - 1) * g[Field.w_output]
+                        to = to_run + i
+                        for j in range(run):
+                            if rows_of[j] >= 0:
+                                to[rows_of[j] * height] = from_row[j]
                 else:
-                    for at in range(k):
-                        to[at * height] = 0.0
+                    for start in range(0, height, lanes):
+                        mask = tail_mask(lanes, height - start)
+                        for at in range(0, run, lanes):
+                            left = run - at
+                            there = tail_mask(lanes, left)
+                            outputs = [min(first + start + i, channels - 1) for i in range(lanes)]
+                            found = [load(from_run, o * g[Field.w_output] + at, lanes, there) for o in outputs]
+                            found = transpose(found, lanes)
+                            to = to_run + start
+                            for j in unroll(range(lanes)):
+                                if left > j:
+                                    row = rows_of[at + j]
+                                    if row >= 0:
+                                        store(to, row * height, found[j], mask)
 
     return pack_weights
-
-
-# -- scratch memory -------------------------------------------------------------------------------------------------
-@kernel
-def take_slot(flags: ptr(i64), slots: i64) -> i64:
-    """The number of a scratch buffer that no other thread uses."""
-    slot = 0
-    while True:
-        _, taken = compare_exchange(flags + slot * 8, i64(0), i64(1))
-        if taken:
-            return slot
-        slot = slot + 1
-        if slot == slots:
-            slot = i64(0)
-            pause()
 
 
 # -- all of it ------------------------------------------------------------------------------------------------------
@@ -315,12 +339,14 @@ def correlate_kernel(T: Type, lanes: int, height: int, vectors: int, step: int, 
 
     @kernel
     def correlate(
-        x: ptr(T), packed: ptr(T), bias: ptr(T), y: ptr(T), flags: ptr(i64), scratch: ptr(T), g: ptr(i64),
-        lo: i64, hi: i64,
-    ):  # fmt: skip
-        slot = take_slot(flags, g[Field.slots])
-        buffer = scratch + slot * g[Field.slot_size]
+        y: ptr(T), workspace: ptr(T), x: ptr(T), bias: ptr(T), slots: i64, biased: i64, g: ptr(i64), lo: i64, hi: i64
+    ):
+        flags = as_pointer(workspace, i64)
+        packed = after_flags(workspace, slots)
+        slot = take_slot(flags, slots)
+        buffer = packed + (g[Field.packed_size] + slot * g[Field.slot_size])
         panels = buffer + g[Field.buffer_size]
+        no_bias = as_pointer(g + g[Field.no_bias], T)
         shifts, k, taps = g + g[Field.shifts], g[Field.k], g[Field.taps]
         blocks, tile_blocks, chunk, planes = g[Field.blocks], g[Field.tile_blocks], g[Field.chunk], g[Field.planes]
         row_tiles, channel_tiles = g[Field.row_tiles], g[Field.channel_tiles]
@@ -363,7 +389,9 @@ def correlate_kernel(T: Type, lanes: int, height: int, vectors: int, step: int, 
                     number = group * blocks + block
                     w = packed + (number * k + first * taps) * outputs
                     rows = min(g[Field.channels] - block * outputs, outputs)
-                    at_bias = bias + (group * g[Field.channels] + block * outputs)
+                    at_bias = no_bias
+                    if biased != 0:
+                        at_bias = bias + (group * g[Field.channels] + block * outputs)
                     to = target + block * outputs * g[Field.out_channel]
                     table = g + select(g[Field.packed] != 0, g[Field.panel_shifts], g[Field.shifts])
                     for s in range(steps):
@@ -372,6 +400,6 @@ def correlate_kernel(T: Type, lanes: int, height: int, vectors: int, step: int, 
                             rows, at_bias, first,
                         )  # fmt: skip
             padded = place
-        atomic_store(flags + slot * 8, 0)
+        atomic_store(flags + slot * FLAG_WORDS, 0)
 
     return correlate

@@ -16,7 +16,7 @@ from facula.runtime.random.generator import DEFAULT_SEED, STATE_SIZE, Generator,
 
 __all__ = [
     "DEFAULT_SEED", "STATE_SIZE", "Generator", "bits", "choice", "continuous", "default", "discrete", "entropy",
-    "install_default", "mersenne",
+    "mersenne",
 ]  # fmt: skip
 
 _default: Generator | None = None
@@ -28,9 +28,3 @@ def default() -> Generator:
     if _default is None:
         _default = Generator().manual_seed(entropy())
     return _default
-
-
-def install_default(generator: Generator) -> None:
-    """Make `generator` the one that is used where none is given."""
-    global _default
-    _default = generator

@@ -1,8 +1,8 @@
 """Datasets, the order in which they are read, and the loader that turns them into batches.
 
-What comes in: anything with `__getitem__` and `__len__`, or an iterable. What goes out: batches of tensors, in PyTorch's
-order under the same seed, read in this process or by worker processes. `multiprocessing` is imported only by the first
-loader that has workers. This package must never know models, autograd or kernels.
+What comes in: anything with `__getitem__` and `__len__`, or an iterable. What goes out: batches of tensors, in
+PyTorch's order under the same seed, read in this process or by worker processes. `multiprocessing` is imported only by
+the first loader that has workers. This package must never know models, autograd or kernels.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The loader: samples from a dataset, in the order of a sampler, as batches.
 
-Comes in: a dataset and how it is to be read. Goes out: an iterator over collated batches, each read when it is asked for,
-or ahead of time by worker processes. Every iterator draws one number from the generator before its sampler draws any, as
-PyTorch's does. This module must never know what is in a batch.
+Comes in: a dataset and how it is to be read. Goes out: an iterator over collated batches, each read when it is asked
+for, or ahead of time by worker processes. Every iterator draws one number from the generator before its sampler draws
+any, as PyTorch's does. This module must never know what is in a batch.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class DataLoader:
         [[0, 1], [2, 3], [4]]
     """
 
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: Any = classmethod(GenericAlias)
     _initialized = False
     _fixed = frozenset({"batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"})
 
@@ -195,7 +195,8 @@ class DataLoader:
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
     def __len__(self) -> int:
-        """Batches in a pass. For an iterable dataset with a length this is an estimate: workers may cut it otherwise."""
+        """Batches in a pass. For an iterable dataset with a length this is an estimate: workers may cut it
+        otherwise."""
         if self._dataset_kind == _DatasetKind.Map:
             return len(self._index_sampler)  # type: ignore[arg-type]
         length = self._IterableDataset_len_called = len(self.dataset)

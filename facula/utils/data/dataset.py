@@ -1,8 +1,8 @@
 """Datasets: collections of samples, and ways to join, stack, cut and split them.
 
 Comes in: a person's own data. Goes out: one sample per index (map-style) or a stream of samples (iterable-style). This
-module must never know batches, samplers or worker processes, with one exception: `collated_batch`, the short cut by which
-a dataset of tensors gives a whole batch at once.
+module must never know batches, samplers or worker processes, with one exception: `collated_batch`, the short cut by
+which a dataset of tensors gives a whole batch at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING
 
 import facula
+from facula.tensor import creation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +51,7 @@ class Dataset:
     """
 
     # `Dataset[int]` documents a sample's type; a GenericAlias does that without importing `typing`.
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     def __getitem__(self, index: Any) -> Any:
         raise NotImplementedError("Subclasses of Dataset should implement __getitem__.")
@@ -62,8 +63,8 @@ class Dataset:
 class IterableDataset(Dataset, Iterable):
     """A stream of samples: a subclass gives `__iter__`.
 
-    With worker processes each has its own copy of the dataset and iterates all of it, so the stream must be divided among
-    them, in `__iter__` or by `worker_init_fn`, with `get_worker_info`.
+    With worker processes each has its own copy of the dataset and iterates all of it, so the stream must be divided
+    among them, in `__iter__` or by `worker_init_fn`, with `get_worker_info`.
 
     >>> class Count(IterableDataset):
     ...     def __iter__(self):
@@ -72,7 +73,7 @@ class IterableDataset(Dataset, Iterable):
     [0, 1, 2, 0, 1, 2]
     """
 
-    __class_getitem__ = classmethod(GenericAlias)  # Iterable brings one of its own
+    __class_getitem__: Any = classmethod(GenericAlias)  # Iterable brings one of its own
 
     def __add__(self, other: Dataset) -> ChainDataset:  # type: ignore[override]
         return ChainDataset([self, other])
@@ -92,7 +93,7 @@ class TensorDataset(Dataset):
     (tensor([2., 3.]), tensor(8))
     """
 
-    def __init__(self, *tensors: Tensor) -> None:
+    def __init__(self, *tensors: Any) -> None:
         length = tensors[0].size(0)
         if any(tensor.size(0) != length for tensor in tensors):
             sizes = ", ".join(str(tensor.size(0)) for tensor in tensors)
@@ -225,7 +226,7 @@ class ChainDataset(IterableDataset):
             yield from dataset
 
     def __len__(self) -> int:
-        return sum(len(dataset) for dataset in self._checked())  # type: ignore[arg-type]
+        return sum(len(dataset) for dataset in self._checked())
 
 
 class Subset(Dataset):
@@ -291,7 +292,7 @@ def collated_batch(dataset: Any, indices: list[Any]) -> list[Tensor] | None:
     length = min(tensor.size(0) for tensor in tensors)
     if not indices or set(map(type, indices)) != {int} or min(indices) < 0 or max(indices) >= length:
         return None
-    rows = facula.tensor(indices)
+    rows = creation.tensor(indices)
     return [tensor.index_select(0, rows) for tensor in tensors]
 
 
@@ -300,8 +301,8 @@ def random_split(dataset: Any, lengths: Sequence[int | float], generator: Genera
 
     Args:
         dataset: anything with a length.
-        lengths: how many samples each part gets; or fractions that sum to one, where what rounding down leaves over goes
-            one by one to the first parts.
+        lengths: how many samples each part gets; or fractions that sum to one, where what rounding down leaves over
+            goes one by one to the first parts.
         generator: where the permutation comes from, by default the default generator.
 
     Raises:

@@ -1,7 +1,7 @@
 """The sampler that gives each process of a group its own share of a dataset.
 
-Comes in: a dataset's length, the number of processes and this one's rank. Goes out: indices. This module must never know
-how the processes talk to each other.
+Comes in: a dataset's length, the number of processes and this one's rank. Goes out: indices. This module must never
+know how the processes talk to each other.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def _distributed() -> ModuleType:
 class DistributedSampler(Sampler):
     """Every `num_replicas`-th index of a shuffle that all processes share, starting at `rank`.
 
-    Call `set_epoch` before each epoch: the shuffle is seeded with `seed + epoch`, so without it every epoch has the same
-    order.
+    Call `set_epoch` before each epoch: the shuffle is seeded with `seed + epoch`, so without it every epoch has the
+    same order.
 
     Args:
         dataset: anything with a length, equal in all processes.

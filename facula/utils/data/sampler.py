@@ -1,8 +1,8 @@
 """Samplers: the order in which a dataset's samples are read.
 
 Comes in: a dataset's length, weights, a generator. Goes out: indices, one by one or in lists. Every sampler draws from
-its generator exactly what PyTorch's does, when PyTorch's does (at the first index, not at `iter`), so that the same seed
-gives the same order. This module must never know what a sample is.
+its generator exactly what PyTorch's does, when PyTorch's does (at the first index, not at `iter`), so that the same
+seed gives the same order. This module must never know what a sample is.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Sampler:
     """
 
     # `Sampler[int]` documents what is yielded; a GenericAlias does that without importing `typing`.
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     def __iter__(self) -> Iterator[Any]:
         raise NotImplementedError
@@ -180,10 +180,10 @@ class WeightedRandomSampler(Sampler):
             raise ValueError(f"num_samples should be a positive integer value, but got num_samples={num_samples}")
         if not isinstance(replacement, bool):
             raise ValueError(f"replacement should be a boolean value, but got replacement={replacement}")
-        weights = facula.as_tensor(weights, dtype=facula.float64)
-        if len(weights.shape) != 1:
-            raise ValueError(f"weights should be a 1d sequence but given weights have shape {tuple(weights.shape)}")
-        self.weights = weights
+        self.weights: Tensor = facula.as_tensor(weights, dtype=facula.float64)
+        if self.weights.dim() != 1:
+            shape = tuple(self.weights.shape)
+            raise ValueError(f"weights should be a 1d sequence but given weights have shape {shape}")
         self.num_samples = num_samples
         self.replacement = replacement
         self.generator = generator

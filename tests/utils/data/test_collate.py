@@ -82,7 +82,7 @@ def test_values_without_an_oracle() -> None:
 def test_errors() -> None:
     with pytest.raises(RuntimeError, match="each element in list of batch should be of equal size"):
         default_collate([[1, 2], [3]])
-    with pytest.raises(TypeError, match="must contain tensors, numpy arrays, numbers, dicts or lists; found <class 'ob"):
+    with pytest.raises(TypeError, match="must contain tensors, numpy arrays, numbers, dicts or lists; found"):
         default_collate([object()])
     with pytest.raises(TypeError, match="found <U1"):
         default_collate([np.array(["a"])])

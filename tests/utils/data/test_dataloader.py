@@ -11,9 +11,7 @@ import pytest
 import facula
 from facula.utils import data
 from facula.utils.data import DataLoader
-
-sys.path.insert(0, __file__.rpartition("/")[0])
-from samples import Shares, Squares, spell
+from tests.utils.data.samples import Shares, Squares, spell
 
 
 def tensors(lib):
@@ -29,9 +27,7 @@ LOADERS = {
         tensors(lib), batch_size=3, shuffle=True, generator=lib.Generator().manual_seed(9)
     ),
     "generator, in order": lambda lib, make: make(tensors(lib), generator=lib.Generator().manual_seed(9)),
-    "subset": lambda lib, make: make(
-        lib.utils.data.Subset(tensors(lib), [7, 1, 1, 4]), batch_size=3, shuffle=True
-    ),
+    "subset": lambda lib, make: make(lib.utils.data.Subset(tensors(lib), [7, 1, 1, 4]), batch_size=3, shuffle=True),
     "split": lambda lib, make: make(lib.utils.data.random_split(tensors(lib), [7, 3])[0], batch_size=2, shuffle=True),
     "concat": lambda lib, make: make(tensors(lib) + tensors(lib), batch_size=6, shuffle=True),
     "stack": lambda lib, make: make(lib.utils.data.StackDataset(x=tensors(lib), y=range(10)), batch_size=6),

@@ -1,8 +1,9 @@
 """Collating: one batch from a list of samples.
 
-Comes in: samples of equal structure (tensors, NumPy arrays, numbers, strings, and mappings, sequences and named tuples of
-those). Goes out: the same structure, its leaves stacked along a new first dimension. Sizes (n, *sample); dtypes are the
-samples' own, float64 for Python floats, int64 for ints. This module must never know datasets or processes, nor import
+Comes in: samples of equal structure (tensors, NumPy arrays, numbers, strings, and mappings, sequences and named tuples
+of those). Goes out: the same structure, its leaves stacked along a new first dimension. Sizes (n, *sample); dtypes are
+the samples' own, float64 for Python floats, int64 for ints. This module must never know datasets or processes, nor
+import
 NumPy: where nobody has, no sample can come from it.
 """
 
@@ -14,6 +15,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 import facula
+from facula.tensor import creation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,13 +90,13 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-def collate(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
+def collate(batch: Sequence[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
     """Collate `batch` with a function per element type, going into mappings and sequences.
 
     Args:
         batch: samples of equal structure; the first one decides which function is used.
-        collate_fn_map: from a type, or a tuple of types, to `function(batch, *, collate_fn_map)`. An exact type wins over
-            a base class; among those the first in the map.
+        collate_fn_map: from a type, or a tuple of types, to `function(batch, *, collate_fn_map)`. An exact type wins
+            over a base class; among those the first in the map.
 
     Raises:
         TypeError: there is no function for an element's type.
@@ -113,9 +115,7 @@ def collate(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> An
         columns = {key: collate([sample[key] for sample in batch], collate_fn_map=collate_fn_map) for key in elem}
         return _same_mapping(elem, columns)
     if _is_namedtuple(elem):
-        return cls(
-            *(collate(column, collate_fn_map=collate_fn_map) for column in zip(*batch, strict=False))  # type: ignore[arg-type]
-        )
+        return cls(*_collate_columns(batch, collate_fn_map))
     if isinstance(elem, Sequence):
         return _collate_sequences(batch, elem, collate_fn_map)
     raise TypeError(default_collate_err_msg_format.format(cls))
@@ -131,7 +131,7 @@ def _find(cls: type, elem: Any, collate_fn_map: CollateMap) -> Callable[..., Any
     return function
 
 
-def _collate_sequences(batch: list[Any], elem: Sequence[Any], collate_fn_map: CollateMap | None) -> Any:
+def _collate_sequences(batch: Sequence[Any], elem: Sequence[Any], collate_fn_map: CollateMap | None) -> Any:
     size = len(elem)
     for position, sample in enumerate(batch):
         if len(sample) != size:
@@ -139,8 +139,12 @@ def _collate_sequences(batch: list[Any], elem: Sequence[Any], collate_fn_map: Co
                 "each element in list of batch should be of equal size; "
                 f"sample 0 of the batch has {size} elements, sample {position} has {len(sample)}"
             )
-    columns = [collate(column, collate_fn_map=collate_fn_map) for column in zip(*batch, strict=True)]  # type: ignore[arg-type]
+    columns = _collate_columns(batch, collate_fn_map)
     return columns if isinstance(elem, tuple) else _same_sequence(elem, columns)
+
+
+def _collate_columns(batch: Sequence[Any], collate_fn_map: CollateMap | None) -> list[Any]:
+    return [collate(column, collate_fn_map=collate_fn_map) for column in zip(*batch, strict=False)]
 
 
 def collate_tensor_fn(batch: Sequence[Tensor], *, collate_fn_map: CollateMap | None = None) -> Tensor:
@@ -155,7 +159,7 @@ def collate_tensor_fn(batch: Sequence[Tensor], *, collate_fn_map: CollateMap | N
                 f"Batches of {kind} tensors are not currently supported by the default collate_fn; "
                 "please provide a custom collate_fn to handle them appropriately."
             )
-    return facula.stack(batch, 0)  # type: ignore[arg-type]
+    return facula.stack(batch, 0)
 
 
 def collate_numpy_array_fn(batch: Sequence[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
@@ -166,18 +170,20 @@ def collate_numpy_array_fn(batch: Sequence[Any], *, collate_fn_map: CollateMap |
 
 
 def collate_numpy_scalar_fn(batch: Sequence[Any], *, collate_fn_map: CollateMap | None = None) -> Tensor:
-    """Join NumPy scalars into a tensor of shape (n,)."""
-    return facula.as_tensor(batch)
+    """Join NumPy scalars into a tensor of shape (n,) and their type."""
+    import numpy as np
+
+    return facula.as_tensor(np.array(batch))
 
 
 def collate_float_fn(batch: Sequence[float], *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """Join Python floats into a float64 tensor of shape (n,)."""
-    return facula.tensor(batch, dtype=facula.float64)
+    return creation.tensor(batch, dtype=facula.float64)
 
 
 def collate_int_fn(batch: Sequence[int], *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """Join Python ints (or bools) into an int64 (or bool) tensor of shape (n,)."""
-    return facula.tensor(batch)
+    return creation.tensor(batch)
 
 
 def collate_str_fn(batch: Iterable[Any], *, collate_fn_map: CollateMap | None = None) -> Any:

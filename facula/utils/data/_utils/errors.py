@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class KeyErrorMessage(str):
-    """A message that is its own `repr`: KeyError shows the `repr` of its argument, where line breaks would be escaped."""
+    """A message that is its own `repr`: KeyError shows the `repr` of its argument, where line breaks would be
+    escaped."""
 
     __slots__ = ()
 

@@ -3,8 +3,8 @@
 Each worker has two pipes of its own and no lock or queue is shared, so that one that dies, whenever that is, can leave
 nobody waiting: its pipe ends, which the receiver sees at once. Nothing here blocks on a worker except `receive`.
 
-Comes in: how to make a worker's options; tasks. Goes out: `(worker, (epoch, position), data)`, in order of arrival. This
-module must never know what a task means.
+Comes in: how to make a worker's options; tasks. Goes out: `(worker, (epoch, position), data)`, in order of arrival.
+This module must never know what a task means.
 """
 
 from __future__ import annotations

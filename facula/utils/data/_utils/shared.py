@@ -5,9 +5,9 @@ object, its tensors lying in the memory that the worker wrote: nothing is copied
 
 A message is a pickled header, a pickled body in which each tensor is a reference, and the small storages themselves.
 Larger ones are copied into one *segment*: a file in `/dev/shm` (or the folder for temporary files) that both sides map.
-The receiver removes the file's name as soon as it has mapped it. When the last tensor of a batch is gone its segment goes
-back to the worker, whose next batch then needs no new pages, neither there nor here. Without shared memory, or when it is
-full, everything travels inside the message.
+The receiver removes the file's name as soon as it has mapped it. When the last tensor of a batch is gone its segment
+goes back to the worker, whose next batch then needs no new pages, neither there nor here. Without shared memory, or
+when it is full, everything travels inside the message.
 
 This module must never know datasets, indices or who talks to whom.
 """
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import facula
+from facula.serialization.storages import borrow_storage, storage_bytes, storage_of, tensor_over
 
 if TYPE_CHECKING:
-    from ctypes import Array
     from typing import Any
 
     from facula import Tensor
@@ -46,7 +46,8 @@ def _folders() -> list[str]:
 
 
 def size_class(nbytes: int) -> int:
-    """`nbytes` rounded up to an eighth of a power of two, so that batches of slightly different sizes share segments."""
+    """`nbytes` rounded up to an eighth of a power of two, so that batches of slightly different sizes share
+    segments."""
     if nbytes <= FIRST_CLASS:
         return FIRST_CLASS
     step = 1 << (nbytes.bit_length() - 4)
@@ -54,7 +55,8 @@ def size_class(nbytes: int) -> int:
 
 
 class Segment:
-    """Memory that both processes have mapped: its number, its size and, until the other side has mapped it, its path."""
+    """Memory that both processes have mapped: its number, its size and, until the other side has mapped it, its
+    path."""
 
     __slots__ = ("memory", "number", "path", "size")
 
@@ -150,7 +152,7 @@ class _Packer(pickle.Pickler):
         self.storages: list[tuple[int, memoryview]] = []  # (where it goes, its bytes)
         self.nbytes = 0
         self._keep: list[Any] = []  # identities below stay valid while these live
-        self._places: dict[int, int] = {}
+        self._places: dict[int, tuple[int, int]] = {}
         self._references: dict[int, tuple[Any, ...]] = {}
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
@@ -158,11 +160,13 @@ class _Packer(pickle.Pickler):
             return None
         found = self._references.get(id(obj))
         if found is None:
-            found = self._references[id(obj)] = self._reference(obj)
-            self._keep.append(obj)
+            found = self._reference(obj)
+            if found is not None:
+                self._references[id(obj)] = found
+                self._keep.append(obj)
         return found
 
-    def _reference(self, tensor: Tensor) -> tuple[Any, ...] | None:
+    def _reference(self, tensor: Any) -> tuple[Any, ...] | None:
         if tensor.requires_grad and not tensor.is_leaf:
             raise RuntimeError(
                 "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not support "
@@ -172,36 +176,26 @@ class _Packer(pickle.Pickler):
         if tensor.device.type != "cpu" or tensor.layout is not facula.strided:
             return None  # its own way of pickling
         plain = tensor.detach()
-        offset, size, stride = plain.storage_offset(), tuple(plain.shape), tuple(plain.stride())
-        storage = plain.untyped_storage()
-        if storage.nbytes() > 2 * plain.numel() * plain.element_size() + 4096:
+        storage, offset = storage_of(plain)
+        if storage_bytes(storage).nbytes > 2 * plain.numel() * plain.dtype.itemsize + 4096:
             # A small view of something large, such as one row of a whole dataset: send what is seen only.
-            plain = plain.contiguous().clone() if plain.is_contiguous() else plain.contiguous()
-            offset, stride, storage = 0, tuple(plain.stride()), plain.untyped_storage()
-        place = self._place(storage)
+            plain = facula.clone(plain, memory_format=facula.contiguous_format)
+            storage, offset = storage_of(plain)
+        place, size = self._place(storage), tuple(plain.shape)
         is_parameter = isinstance(tensor, facula.nn.Parameter)
-        return (len(self._references), place, tensor.dtype, offset, size, stride, tensor.requires_grad, is_parameter)
+        geometry = (plain.dtype, offset, size, tuple(plain.stride()))
+        return (len(self._references), *place, *geometry, tensor.requires_grad, is_parameter)
 
-    def _place(self, storage: Any) -> int:
-        key = storage.data_ptr()
-        place = self._places.get(key)
-        if place is None or not key:
-            place = self._places[key] = self.nbytes
+    def _place(self, storage: Any) -> tuple[int, int]:
+        """Where a storage goes, and how long it is."""
+        place = self._places.get(id(storage))
+        if place is None:
             data = storage_bytes(storage)
-            self.storages.append((place, data))
+            place = self._places[id(storage)] = (self.nbytes, data.nbytes)
+            self.storages.append((self.nbytes, data))
             self.nbytes += -(-data.nbytes // ALIGNMENT) * ALIGNMENT
             self._keep.append(storage)
         return place
-
-
-def storage_bytes(storage: Any) -> memoryview:
-    """The memory of an untyped CPU storage, as writable bytes."""
-    import ctypes
-
-    nbytes = storage.nbytes()
-    if not nbytes:
-        return memoryview(bytearray())
-    return memoryview((ctypes.c_ubyte * nbytes).from_address(storage.data_ptr())).cast("B")
 
 
 def pack(obj: Any, tag: Any, writer: SegmentWriter) -> bytes:
@@ -219,7 +213,7 @@ def pack(obj: Any, tag: Any, writer: SegmentWriter) -> bytes:
     if segment is None:
         tail = bytearray(packer.nbytes)
         _copy(packer.storages, memoryview(tail))
-        header = (tag, dropped, packer.nbytes, None)
+        header: tuple[Any, ...] = (tag, dropped, packer.nbytes, None)
     else:
         tail = bytearray()
         with memoryview(segment.memory) as view:
@@ -319,30 +313,18 @@ class _Unpacker(pickle.Unpickler):
         super().__init__(stream)
         self._memory = memory
         self._lease = lease
-        self._buffer: Array[Any] | None = None
         self._tensors: dict[int, Tensor] = {}
-        self._bases: dict[tuple[int, Any], Tensor] = {}
+        self._storages: dict[int, Any] = {}
 
     def persistent_load(self, reference: tuple[Any, ...]) -> Tensor:
-        number, place, dtype, offset, size, stride, requires_grad, is_parameter = reference
+        number, place, nbytes, dtype, offset, size, stride, requires_grad, is_parameter = reference
         tensor = self._tensors.get(number)
         if tensor is None:
-            tensor = self._base(place, dtype, offset, size, stride)
+            storage = self._storages.get(place) if nbytes else None
+            if storage is None:
+                storage = self._storages[place] = borrow_storage(self._memory, place, nbytes, self._lease)
+            tensor = tensor_over(storage, dtype, offset, size, stride, requires_grad and not is_parameter)
             if is_parameter:
                 tensor = facula.nn.Parameter(tensor, requires_grad=requires_grad)
-            elif requires_grad:
-                tensor.requires_grad_(True)
             self._tensors[number] = tensor
         return tensor
-
-    def _base(self, place: int, dtype: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-        extent = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if 0 not in size else 0
-        if not extent:
-            return facula.empty_strided(size, stride, dtype=dtype)
-        if self._buffer is None:
-            import ctypes
-
-            self._buffer = (ctypes.c_ubyte * len(self._memory)).from_buffer(self._memory)
-            self._buffer.lease = self._lease  # type: ignore[attr-defined]
-        flat = facula.frombuffer(self._buffer, dtype=dtype, offset=place + offset * dtype.itemsize, count=extent)
-        return flat.as_strided(size, stride)

@@ -1,8 +1,8 @@
 """What a worker process is told and knows: its options, its seeds, and `get_worker_info`.
 
-Comes in: the seed drawn by the loader and the worker's number. Goes out: the seeds of this process's generators. Light to
-import, since every loader needs it; the loop that a worker runs is in `worker_loop`. This module must never know pipes or
-memory.
+Comes in: the seed drawn by the loader and the worker's number. Goes out: the seeds of this process's generators. Light
+to import, since every loader needs it; the loop that a worker runs is in `worker_loop`. This module must never know
+pipes or memory.
 """
 
 from __future__ import annotations

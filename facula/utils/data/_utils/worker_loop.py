@@ -1,8 +1,8 @@
 """The worker process: seeds itself, then fetches a batch for each task until its task pipe is closed.
 
-Comes in: the dataset and its fetching options at the start, then tasks `(epoch, position, index, released)`. Goes out: one
-message per task with the batch, or the exception, or the end of an iterable dataset. This module must never know the order
-in which the loader wants its batches.
+Comes in: the dataset and its fetching options at the start, then tasks `(epoch, position, index, released)`. Goes out:
+one message per task with the batch, or the exception, or the end of an iterable dataset. This module must never know
+the order in which the loader wants its batches.
 """
 
 from __future__ import annotations
