@@ -62,8 +62,9 @@ class Layout:
     and dense), size (the shape as `torch.Size`).
     """
 
-    __slots__ = ("contiguous", "device", "dtype", "nbytes", "numel", "shape", "size", "stride")
+    __slots__ = ("bin", "contiguous", "device", "dtype", "nbytes", "numel", "shape", "size", "stride")
 
+    bin: int | None  # where the allocator keeps blocks of this size; the allocator's own note
     contiguous: bool
     device: Device
     dtype: DType
@@ -125,7 +126,7 @@ def layout(shape: Iterable[int], stride: Shape | None, dtype: DType, device: Dev
         for size in shape:
             numel *= size
         found.shape, found.stride, found.dtype, found.device = shape, stride, dtype, device
-        found.numel, found.nbytes = numel, numel * dtype.itemsize
+        found.numel, found.nbytes, found.bin = numel, numel * dtype.itemsize, None
         found.contiguous = stride == dense or is_contiguous(shape, stride)
         found.size = Size(shape)
         found = _interned.setdefault(full_key, found)

@@ -12,29 +12,27 @@ from typing import Any
 
 from facula.core.layout import Layout
 from facula.engine.modes import modes
-from facula.runtime.objects import TensorBase, wrap
+from facula.runtime.objects import NodeBase, TensorBase, next_sequence, wrap
 
-_next_sequence = itertools.count(1).__next__
-LEAF_SEQUENCE = 1 << 62
+_VERSION_BITS = 40
+_VERSION_MASK = (1 << _VERSION_BITS) - 1
+"""Versions of a node's own outputs are kept inverted, with the number of the output in the upper bits."""
 
 
-class Node:
+class Node(NodeBase):  # type: ignore[misc]
     """One recorded operation. Users meet it as `tensor.grad_fn`."""
 
-    __slots__ = (
-        "__weakref__", "edges", "hooks", "metadata_dict", "operator", "outputs", "pre_hooks", "released", "saved",
-        "sequence", "tensor_hooks", "versions",
-    )  # fmt: skip
+    __slots__ = ("__weakref__",)
 
     def __init__(self, operator: Any, edges: tuple[Any, ...], outputs: tuple[Layout, ...], saved: Any, versions: Any) -> None:
         self.operator, self.edges, self.outputs = operator, edges, outputs
         self.saved, self.versions = saved, versions
-        self.sequence = _next_sequence()
+        self.sequence = next_sequence()
         self.hooks: dict[int, Any] | None = None  # after: f(grad_inputs, grad_outputs)
         self.pre_hooks: dict[int, Any] | None = None  # before: f(grad_outputs)
         self.tensor_hooks: list[tuple[int, dict[int, Any]]] | None = None  # (output, hooks of the tensor)
         self.metadata_dict: dict[Any, Any] | None = None
-        self.released = False
+        self.released = 0
 
     def name(self) -> str:
         """Such as `MulBackward0`."""
@@ -90,25 +88,29 @@ class Node:
                 values.append(value)
             elif type(value) is Packed:
                 values.append(value.unpack())
-            elif value._storage.version != version:
-                raise RuntimeError(self._changed(value, version))
-            elif type(version) is _OutputVersion:
+            elif version < 0:  # one of the node's own outputs
+                version = ~version
+                if value._storage.version != version & _VERSION_MASK:
+                    raise RuntimeError(self._changed(value, version))
                 again = wrap(value._storage, value._data, value._layout)
-                again._requires_grad, again._node, again._output = 1, self, version.output
+                again._requires_grad, again._node, again._output = 1, self, version >> _VERSION_BITS
                 values.append(again)
+            elif value._storage.version != version:
+                raise RuntimeError(self._changed(value, version, False))
             else:
                 values.append(value)
         return values
 
-    def _changed(self, value: Any, version: int) -> str:
+    def _changed(self, value: Any, version: int, own: bool = True) -> str:
         layout = value._layout
         made = f", which is output {value._output} of {value._node.name()}," if value._node is not None else ""
-        if type(version) is _OutputVersion:
-            made = f", which is output {version.output} of {self.name()},"
+        if own:
+            made = f", which is output {version >> _VERSION_BITS} of {self.name()},"
+            version &= _VERSION_MASK
         return (
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
             f"[torch.{layout.dtype.scalar_name}Tensor {list(layout.shape)}]{made} is at version {value._storage.version}; "
-            f"expected version {int(version)} instead. Hint: enable anomaly detection to find the operation that failed to "
+            f"expected version {version} instead. Hint: enable anomaly detection to find the operation that failed to "
             "compute its gradient, with torch.autograd.set_detect_anomaly(True)."
         )
 
@@ -116,13 +118,7 @@ class Node:
         """Let go of the saved values."""
         if self.saved:
             self.saved = self.versions = ()
-            self.released = True
-
-
-class _OutputVersion(int):
-    """The version of a saved value that is an output of the node itself (kept without a reference cycle)."""
-
-    output: int
+            self.released = 1
 
 
 class Packed:
@@ -242,8 +238,7 @@ def saved_output(tensor: Any, output: int) -> tuple[Any, Any]:
     """(value, version) of one of the node's own outputs, without making the node keep itself alive."""
     if modes.saved_tensor_hooks:
         return Packed(wrap(tensor._storage, tensor._data, tensor._layout), modes.saved_tensor_hooks[-1], output), 0
-    version = _OutputVersion(tensor._storage.version)
-    version.output = output
+    version = ~(tensor._storage.version | output << _VERSION_BITS)
     return wrap(tensor._storage, tensor._data, tensor._layout), version
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 import types as python_types
 from typing import Any
 
@@ -19,6 +20,7 @@ _files: dict[str, dict[int, ast.FunctionDef]] = {}
 _fingerprints: dict[tuple[int, ...], tuple[Any, str]] = {}
 _dictionaries: dict[int, tuple[Any, int, str]] = {}
 _cycles = [0]
+_LIBRARY = ast.__file__.removesuffix("ast.py")
 
 
 def syntax(function: python_types.FunctionType) -> ast.FunctionDef:
@@ -100,8 +102,8 @@ def describe(value: Any, visiting: tuple[int, ...] = ()) -> str:
     if isinstance(value, (set, frozenset)):
         return "{" + ",".join(sorted(describe(v, visiting) for v in value)) + "}"
     if isinstance(value, python_types.FunctionType):
-        if value.__module__.startswith("facula.kernel.") and not value.__closure__:
-            return f"{value.__module__}.{value.__qualname__}"  # the language's own text is part of every key
+        if _settled(value.__code__.co_filename, value.__module__) and not value.__closure__:
+            return f"{value.__module__}.{value.__qualname__}"
         return fingerprint(value, visiting)
     wrapped = getattr(value, "__wrapped__", None)  # functools.cache
     if wrapped is not None:
@@ -110,6 +112,13 @@ def describe(value: Any, visiting: tuple[int, ...] = ()) -> str:
     if described is not None and not isinstance(value, type):
         return described(visiting) if callable(described) else str(described)
     return _describe_object(value, visiting)
+
+
+def _settled(filename: str, module: str) -> bool:
+    """Whether code belongs to the language itself, whose text is part of every key, or to a library: known by name."""
+    if module.startswith("facula."):
+        return module.startswith("facula.kernel.")
+    return not filename or "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen"))
 
 
 def _describe_object(value: Any, visiting: tuple[int, ...]) -> str:
@@ -124,7 +133,7 @@ def _describe_object(value: Any, visiting: tuple[int, ...]) -> str:
     if type(value).__module__ == "functools" and hasattr(value, "func"):  # partial
         return describe((value.func, value.args, value.keywords), visiting)
     if isinstance(value, type):
-        if kind.__module__ == "builtins" or kind.__module__.startswith("facula.kernel."):
+        if _settled(getattr(sys.modules.get(kind.__module__), "__file__", None) or "", kind.__module__):
             return name
         methods = {k: v for k, v in vars(kind).items() if isinstance(v, (python_types.FunctionType, int, float, str, Type))}
         return name + describe(list(methods.items()), visiting)

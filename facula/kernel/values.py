@@ -242,7 +242,12 @@ def select(condition: Operand, a: Operand, b: Operand) -> Any:
     if isinstance(condition, bool):
         return a if condition else b
     if not isinstance(a, Value) and not isinstance(b, Value):
-        raise KernelError("select needs at least one typed value to choose")
+        if isinstance(a, bool) and isinstance(b, bool):
+            a = condition.ops.constant(ty.b1, a)
+        elif isinstance(a, int) and isinstance(b, int):
+            a = condition.ops.constant(ty.i64, a)
+        else:
+            raise KernelError(f"{a!r} or {b!r}, chosen at run time: give one of them a type, f32({a!r})")
     a, b = _pair(a, b, "select")
     if condition.type.lanes == 1 and a.type.lanes > 1:
         condition = condition.ops.splat(condition, a.type.lanes)

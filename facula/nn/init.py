@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Callable
 
+from facula.nn.functional._operators import operators as op
 from facula.engine.modes import no_grad
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _redraw_outside(tensor: Tensor, mean: float, std: float, a: float, b: float,
     result = tensor.normal_(mean, std, generator=generator)
     outside = (result < low) | (result > high)
     while outside.any():
-        result = result.new_empty(result.shape).normal_(mean, std, generator=generator).where(outside, result)
+        result = op.where(outside, result.new_empty(result.shape).normal_(mean, std, generator=generator), result)
         outside = (result < low) | (result > high)
     if result is not tensor:
         tensor.copy_(result)
@@ -161,7 +162,7 @@ def _accept_uniform(tensor: Tensor, mean: float, std: float, a: float, b: float,
         return tensor
     while True:
         candidates.uniform_(a, b, generator=generator)
-        result = candidates.where(pending, result)
+        result = op.where(pending, candidates, result)
         # Every element draws in every round, wanted or not: the stream must not depend on what was accepted.
         pending = rejected() & pending
         if not pending.any():
@@ -307,16 +308,17 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0 or tensor.is_meta:
         return tensor
-    from facula.linalg import qr
+    from facula.core.lazy import numpy as np
+    from facula.tensor.creation import as_tensor
 
     rows = tensor.size(0)
     columns = tensor.numel() // rows
     with no_grad():
         drawn = tensor.new_empty((rows, columns)).normal_(0, 1, generator=generator)
-        q, r = qr(drawn.t() if rows < columns else drawn)
+        q, r = np.linalg.qr((drawn.t() if rows < columns else drawn).cpu().numpy())
         # The signs of r's diagonal make q uniform over the orthogonal matrices (Mezzadri, math-ph/0609050).
-        q = q * r.diagonal().sign()
-        tensor.copy_((q.t() if rows < columns else q).reshape(tensor.shape))
+        q = q * np.sign(np.diagonal(r))
+        tensor.copy_(as_tensor((q.T if rows < columns else q).reshape(tuple(tensor.shape)).copy()))
         return tensor.mul_(gain)
 
 
@@ -335,14 +337,12 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
         raise ValueError("Only tensors with 2 dimensions are supported")
     if tensor.is_meta:
         return tensor
-    from facula.tensor.creation import randperm
-
     rows, columns = tensor.shape
     zeros = math.ceil(sparsity * rows)
     with no_grad():
         tensor.normal_(0, std, generator=generator)
         for column in range(columns):
-            tensor[randperm(rows)[:zeros], column] = 0
+            tensor[op.randperm(rows)[:zeros], column] = 0
     return tensor
 
 

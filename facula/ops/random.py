@@ -354,6 +354,8 @@ def fill_between(input: Any, low: int, high: int | None, stream: Generator) -> N
             )
         span = last - low + 1
     else:
+        if dtype in (dt.float16, dt.bool, dt.uint16, dt.uint32, dt.uint64):
+            raise errors.not_implemented("random_full_64_bits_range_kernel_cpu", dtype)
         if dtype not in (dt.int64, dt.float64, dt.float32, dt.bfloat16):
             raise RuntimeError("random_full_64_bits_range_kernel_cpu handles only int64, double, float and bfloat16")
         low, span = 0, 1 << 64

@@ -23,7 +23,7 @@ from typing import Any
 
 from facula.core import dtype as dt
 from facula.core.layout import Layout, layout, register_cache
-from facula.core.shapes import normalize_dim, normalize_dims, reduced_shape
+from facula.core.shapes import contiguous_stride, normalize_dim, normalize_dims, reduced_shape
 from facula.core.strides import collapse, elementwise_stride
 from facula.engine.modes import modes
 from facula.ops.copy import convert
@@ -197,23 +197,19 @@ class Reduction(Operator):
         converted = None
         if own.dtype.kind == "f" and compute.kind in "iu":
             converted, own = compute, _converted(own, compute)  # floats are truncated before they are combined
-        reduced = set(dims)
-        kept_sizes, (_, kept_strides) = _kept(own, reduced)
-        reduced_sizes, (reduced_strides,) = _walk(
-            tuple([s for d, s in enumerate(own.shape) if d in reduced]), [tuple([s for d, s in enumerate(own.stride) if d in reduced])], True
-        )
+        kept_sizes, kept_strides, reduced_sizes, reduced_strides = kept_and_reduced(own, dims)
         accumulate, total = self._types(out.dtype, compute)
         input_code, result_code = own.dtype.code, out.dtype.code
         if accumulate is dt.bool and self.identity in ("highest", "lowest"):  # truth values order as the bytes 0 and 1
             input_code = result_code = "u8"
             accumulate = total = compute = dt.uint8
-        shape = _shape_of(kept_sizes, kept_strides, reduced_sizes, reduced_strides)
+        shape = walk_of(kept_sizes, kept_strides, reduced_sizes, reduced_strides)
         form = Form(
             shape, self.map, self.combine, self.finish, self._identity(accumulate), input_code,
             tuple((n, kept_dtype(compute).code) for n in self.inputs[1:]), tuple(self.numbers), compute.code, accumulate.code,
             total.code, result_code, len(kept_sizes), len(reduced_sizes), False,
         )  # fmt: skip
-        inner, outer, results, count = reduced_sizes[-1], _product(reduced_sizes[:-1]), out.numel, _product(reduced_sizes)
+        inner, outer, results, count = reduced_sizes[-1], product(reduced_sizes[:-1]), out.numel, product(reduced_sizes)
         tasks, per, chunks = _divide(form, kept_sizes, inner, outer, results)
         block = [inner, reduced_strides[-1], outer, per, chunks, *kept_sizes, *kept_strides, *reduced_sizes[:-1], *reduced_strides[:-1]]
         work = (1 + self.map.weight) * count * max(1, results // max(1, tasks))
@@ -279,7 +275,7 @@ class Reduction(Operator):
             for name in ("grad", "out"):
                 if name in values and values[name]._layout.shape != shape:
                     values[name] = values[name].reshape(shape)
-            values["n"], values["dims"] = _product([own.shape[d] for d in dims]), dims
+            values["n"], values["dims"] = product([own.shape[d] for d in dims]), dims
             found = rule(**{n: values[n] for n in wanted})
             return found if found._layout.shape == own.shape else found.expand(own.shape)
 
@@ -307,26 +303,29 @@ def index_of(dim: Any, name: str) -> int:
     return int(dim.__index__())
 
 
-def _product(sizes: Sequence[int]) -> int:
+def product(sizes: Sequence[int]) -> int:
     result = 1
     for size in sizes:
         result *= size
     return result
 
 
-def _walk(sizes: tuple[int, ...], strides: list[tuple[int, ...]], reorder: bool) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    return collapse(sizes, strides, reorder=reorder)
+Shape = tuple[int, ...]
 
 
-def _kept(own: Layout, reduced: set[int]) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """Collapsed sizes and (result, input) strides of the dimensions that stay; the result is dense in logical order."""
-    sizes = tuple([s for d, s in enumerate(own.shape) if d not in reduced])
-    strides = tuple([s for d, s in enumerate(own.stride) if d not in reduced])
-    dense = layout(sizes, None, own.dtype).stride
-    return _walk(sizes, [dense, strides], False)
+def kept_and_reduced(own: Layout, dims: Sequence[int]) -> tuple[Shape, Shape, Shape, Shape]:
+    """(sizes, strides of the input) of the collapsed dimensions that stay, and of those in `dims`.
+
+    The kept ones are in the order of the result, which is dense and row-major.
+    """
+    kept = [d for d in range(len(own.shape)) if d not in dims]
+    sizes, strides = tuple([own.shape[d] for d in kept]), tuple([own.stride[d] for d in kept])
+    kept_sizes, (_, kept_strides) = collapse(sizes, [contiguous_stride(sizes), strides], reorder=False)
+    reduced_sizes, (reduced_strides,) = collapse(tuple([own.shape[d] for d in dims]), [tuple([own.stride[d] for d in dims])])
+    return kept_sizes, kept_strides, reduced_sizes, reduced_strides
 
 
-def _shape_of(kept_sizes: Any, kept_strides: Any, reduced_sizes: Any, reduced_strides: Any) -> str:
+def walk_of(kept_sizes: Any, kept_strides: Any, reduced_sizes: Any, reduced_strides: Any) -> str:
     """Which form of walk fits the strides."""
     if reduced_strides[-1] == 1 and (reduced_sizes[-1] >= 8 or kept_strides[-1] != 1 or kept_sizes[-1] < 8):
         return "rows" if reduced_sizes[-1] >= 6 else "strided"

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
+
+from facula.core import settings
 
 ALIGNMENT = 64
 LARGE = 1 << 20
@@ -30,6 +33,43 @@ def size_class(nbytes: int) -> int:
         return max(64, (nbytes + 63) & ~63)
     step = 1 << (nbytes.bit_length() - 4)
     return (nbytes + step - 1) & -step
+
+
+_bins: dict[int, int] = {}
+_kept: list[Any] = []
+
+
+def bin_address(nbytes: int) -> int:
+    """The address of the native allocator's bin for blocks that hold `nbytes`: [first free block, size of its blocks]."""
+    block = size_class(nbytes)
+    found = _bins.get(block)
+    if found is None:
+        record = (ctypes.c_int64 * 2)(0, block)
+        _kept.append(record)
+        found = _bins[block] = ctypes.addressof(record)
+    return found
+
+
+def take(bin: int) -> int:
+    """A block of a bin, by the native allocator; RuntimeError if the system has no memory left."""
+    global _take
+    if _take is None:
+        from facula.runtime.native import take_block
+
+        _take = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(take_block.address())
+    address = int(_take(bin))
+    if not address:
+        trim()
+        address = int(_take(bin))
+    if not address:
+        block = ctypes.c_int64.from_address(bin + 8).value
+        raise RuntimeError(
+            f"[enforce fail] not enough memory: you tried to allocate {block} bytes ({statistics()['allocated']} are in use by tensors)"
+        )
+    return address
+
+
+_take: Any = None
 
 
 def allocate(block: int) -> int:
@@ -64,6 +104,8 @@ def release(address: int, block: int) -> None:
 
 def trim() -> int:
     """Return every unused block to the system; how many bytes that was."""
+    if not settings.reference:
+        return _trim_bins()
     returned = 0
     for block, addresses in list(_free.items()):
         while addresses:
@@ -74,13 +116,39 @@ def trim() -> int:
     return returned
 
 
+def _trim_bins() -> int:
+    from facula.runtime import native
+
+    returned = 0
+    for block, address in _bins.items():
+        record = (ctypes.c_int64 * 2).from_address(address)
+        head = record[0]
+        record[0] = 0
+        while head:
+            following = ctypes.c_int64.from_address(head).value
+            _to_system(head, block)
+            head, returned = following, returned + block
+    native.STATE[native.S_CACHED] -= returned
+    native.STATE[native.S_RESERVED] -= returned
+    return returned
+
+
 def statistics() -> dict[str, int]:
     """Bytes: allocated (in use), reserved (taken from the system), cached (kept for reuse), peak (of allocated)."""
+    if not settings.reference:
+        from facula.runtime import native as n
+
+        fields = {"allocated": n.S_ALLOCATED, "reserved": n.S_RESERVED, "cached": n.S_CACHED, "peak": n.S_PEAK, "system_calls": n.S_SYSTEM}
+        return {name: n.STATE[at] for name, at in fields.items()}
     return dict(_statistics)
 
 
 def reset_peak() -> None:
     """Start measuring the peak anew."""
+    if not settings.reference:
+        from facula.runtime import native as n
+
+        n.STATE[n.S_PEAK] = n.STATE[n.S_ALLOCATED]
     _statistics["peak"] = _statistics["allocated"]
 
 

@@ -6,13 +6,15 @@ addresses. Methods of tensors live above (`facula.tensor`), which registers its 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+from facula.core import settings
 from facula.core.layout import CPU, Layout
 from facula.runtime import memory
 
 
-class Storage:
+class ReferenceStorage:
     """A block of memory: the allocator's own, or borrowed from an `owner` that is kept alive.
 
     Attributes: data (address), nbytes, version (counts in-place changes), views (how many were made), owner, device.
@@ -20,41 +22,12 @@ class Storage:
 
     __slots__ = ("__weakref__", "block", "data", "device", "nbytes", "owner", "version", "views")
 
-    def __init__(self, nbytes: int, device: Any = CPU) -> None:
-        self.nbytes, self.version, self.views, self.owner, self.device = nbytes, 0, 0, None, device
-        if device is CPU:
-            self.block = memory.size_class(nbytes)
-            self.data = memory.allocate(self.block)
-        else:  # meta: geometry without memory
-            self.block = self.data = 0
-
-    @staticmethod
-    def borrow(address: int, nbytes: int, owner: Any) -> Storage:
-        """A storage over memory that belongs to `owner`."""
-        self = Storage.__new__(Storage)
-        self.nbytes, self.version, self.views, self.owner, self.device = nbytes, 0, 0, owner, CPU
-        self.block, self.data = 0, address
-        return self
-
-    def resize(self, nbytes: int) -> None:
-        """Change the size, keeping the bytes that fit. Tensors over it must read `data` again."""
-        import ctypes
-
-        replacement = Storage(nbytes, self.device)
-        if self.data and replacement.data:
-            ctypes.memmove(replacement.data, self.data, min(self.nbytes, nbytes))
-        for field in ("data", "block", "owner"):
-            mine, theirs = getattr(self, field), getattr(replacement, field)
-            setattr(self, field, theirs)
-            setattr(replacement, field, mine)
-        self.nbytes, replacement.nbytes = nbytes, self.nbytes
-
     def __del__(self, release: Any = memory.release) -> None:
         if self.block:
             release(self.data, self.block)
 
 
-class TensorBase:
+class ReferenceTensorBase:
     """The fields of a tensor.
 
     _storage, _data (address of the first element), _layout; _requires_grad (1 if it takes part in autograd), _node
@@ -67,46 +40,109 @@ class TensorBase:
         "_base", "_base_node", "_data", "_grad", "_layout", "_meta", "_node", "_output", "_requires_grad", "_storage",
     )  # fmt: skip
 
-    _base: Any
-    _base_node: Any
 
-    _data: int
-    _grad: Any
-    _layout: Layout
-    _meta: Any
-    _node: Any
-    _output: int
-    _requires_grad: int
-    _storage: Storage
+class ReferenceNodeBase:
+    """The fields of a node of the graph (see `facula.engine.graph`)."""
+
+    __slots__ = (
+        "edges", "hooks", "metadata_dict", "operator", "outputs", "pre_hooks", "released", "saved", "sequence", "tensor_hooks", "versions",
+    )  # fmt: skip
 
 
-_tensor_class: type[Any] = TensorBase
+REFERENCE = settings.reference
+"""Whether the plain Python classes and paths are used instead of the native ones."""
+
 _new = object.__new__
+
+
+def _initialise(self: Any, nbytes: int, device: Any = CPU) -> None:
+    self.nbytes, self.version, self.views, self.owner, self.device = nbytes, 0, 0, None, device
+    if device is CPU:
+        if REFERENCE:
+            self.block = memory.size_class(nbytes)
+            self.data = memory.allocate(self.block)
+        else:
+            self.block = memory.bin_address(nbytes)
+            self.data = memory.take(self.block)
+    else:  # meta: geometry without memory
+        self.block = self.data = 0
+
+
+def _borrow(address: int, nbytes: int, owner: Any) -> Any:
+    """A storage over memory that belongs to `owner`."""
+    self = Storage.__new__(Storage)
+    self.nbytes, self.version, self.views, self.owner, self.device = nbytes, 0, 0, owner, CPU
+    self.block, self.data = 0, address
+    return self
+
+
+def _resize(self: Any, nbytes: int) -> None:
+    """Change the size, keeping the bytes that fit. Tensors over it must read `data` again."""
+    import ctypes
+
+    replacement = Storage(nbytes, self.device)
+    if self.data and replacement.data:
+        ctypes.memmove(replacement.data, self.data, min(self.nbytes, nbytes))
+    for field in ("data", "block", "owner"):
+        mine, theirs = getattr(self, field), getattr(replacement, field)
+        setattr(self, field, theirs)
+        setattr(replacement, field, mine)
+    self.nbytes, replacement.nbytes = nbytes, self.nbytes
+
+
+Storage: Any
+TensorBase: Any
+NodeBase: Any
+
+if REFERENCE:
+    Storage, TensorBase, NodeBase = ReferenceStorage, ReferenceTensorBase, ReferenceNodeBase
+    next_sequence = itertools.count(1).__next__
+else:
+    from facula.runtime import native
+
+    native.install()
+    Storage, TensorBase, NodeBase = native.types.storage, native.types.tensor, native.types.node
+    next_sequence = native.types.next_sequence
+
+Storage.__init__, Storage.borrow, Storage.resize = _initialise, staticmethod(_borrow), _resize
+_tensor_class: Any = TensorBase
 
 
 def register_tensor_class(cls: type[Any]) -> None:
     """Make `cls` the class of new tensors."""
     global _tensor_class
     _tensor_class = cls
+    if not REFERENCE:
+        native.STATE[native.S_TENSOR_TYPE] = id(cls)
 
 
-def new_tensor(layout: Layout) -> Any:
+def _new_tensor(layout: Layout) -> Any:
     """An uninitialised dense tensor (`layout` must be non-overlapping and dense)."""
     storage = Storage(layout.nbytes, layout.device)
-    tensor = _new(_tensor_class)
-    tensor._storage, tensor._data, tensor._layout = storage, storage.data, layout
-    tensor._requires_grad, tensor._node, tensor._output, tensor._grad, tensor._meta = 0, None, 0, None, None
-    tensor._base = tensor._base_node = None
-    return tensor
+    return wrap(storage, storage.data, layout)
 
 
-def wrap(storage: Storage, address: int, layout: Layout, cls: Any = None) -> Any:
+def _new_tensor_first(layout: Layout) -> Any:
+    """The same, noting the allocator's bin in the layout so that native code serves the next call."""
+    if layout.device is CPU:
+        layout.bin = memory.bin_address(layout.nbytes)
+    return _new_tensor(layout)
+
+
+def _wrap(storage: Any, address: int, layout: Layout, cls: Any = None) -> Any:
     """A tensor over existing memory."""
     tensor = _new(cls or _tensor_class)
     tensor._storage, tensor._data, tensor._layout = storage, address, layout
     tensor._requires_grad, tensor._node, tensor._output, tensor._grad, tensor._meta = 0, None, 0, None, None
     tensor._base = tensor._base_node = None
     return tensor
+
+
+if REFERENCE:
+    new_tensor, wrap = _new_tensor, _wrap
+else:
+    new_tensor, wrap = native.types.new_tensor, native.types.wrap
+    native.bind(_new_tensor_first, Layout, CPU)
 
 
 def alias(tensor: Any, layout: Layout | None = None, offset: int = 0) -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import IO, Any, NoReturn
 
 ALIGNMENT = 64
@@ -57,12 +58,19 @@ class ArchiveWriter:
         self._file.write(data)
         self._position += data.nbytes if isinstance(data, memoryview) else len(data)
 
+    def write_records(self, names: list[str], contents: list[memoryview]) -> None:
+        """Append records, their checksums computed while others are written."""
+        ahead = checksums_ahead(contents) if self._checksum else [0] * len(contents)
+        for name, content, checksum in zip(names, contents, ahead, strict=True):
+            self._append(name, content, checksum)
+
     def write_record(self, name: str, data: bytes | memoryview) -> None:
-        """Append a record. Its bytes are read twice, not copied."""
+        """Append a record."""
+        self._append(name, data, crc32(data) if self._checksum else 0)
+
+    def _append(self, name: str, data: bytes | memoryview, checksum: int) -> None:
         path = f"{self._name}/{name}".encode()
         size = data.nbytes if isinstance(data, memoryview) else len(data)
-        # miniz, which PyTorch reads with, compares the checksum of an empty record with 0 as well.
-        checksum = crc32(data) if self._checksum else 0
         header_at = self._position
         extra = b""
         size_32 = size
@@ -143,6 +151,7 @@ class ArchiveReader:
         self._end = file.seek(0, io.SEEK_END)
         self.records: dict[str, Record] = {}
         self.name = ""
+        self._checker: ChecksumChecker | None = None
         try:
             self._read_directory()
         except struct.error:
@@ -156,22 +165,27 @@ class ArchiveReader:
         """A whole record."""
         record = self._record(name)
         data = self._read_at(record.offset, record.size)
-        if crc32(data) != record.checksum and record.checksum:
-            _broken(f"the checksum of record {name!r} does not match its content")
+        if record.checksum:
+            _compare_checksum(name, data, record.checksum)
         return data
 
     def read_into(self, name: str, target: memoryview) -> None:
-        """A whole record into memory of its size."""
+        """A whole record into memory of its size. Its content is sure only after `check`."""
         record = self._record(name)
         self._file.seek(record.offset)
-        checksum = 0
-        for start in range(0, record.size, CHUNK):
-            # Piece by piece: each is checked while it is still in the processor's cache.
-            piece = target[start : min(start + CHUNK, record.size)]
-            self._fill(piece)
-            checksum = crc32(piece, checksum)
-        if checksum != record.checksum and record.checksum:
-            _broken(f"the checksum of record {name!r} does not match its content")
+        self._fill(target)
+        if record.checksum:
+            if record.size < CHUNK:
+                _compare_checksum(name, target, record.checksum)
+            else:
+                self._checker = self._checker or ChecksumChecker()
+                self._checker.submit(name, target, record.checksum)
+
+    def check(self) -> None:
+        """Wait for the checksums of what was read. RuntimeError if one doesn't match."""
+        if self._checker is not None:
+            checker, self._checker = self._checker, None
+            checker.finish()
 
     def _fill(self, piece: memoryview) -> None:
         readinto = getattr(self._file, "readinto", None)
@@ -303,6 +317,62 @@ def _wide(extra: bytes, size: int, packed: int, header_at: int) -> tuple[int, in
 
 def _broken(how: str) -> NoReturn:
     raise RuntimeError(f"PytorchStreamReader failed reading zip archive: {how}. The checkpoint is damaged")
+
+
+def _compare_checksum(name: str, data: bytes | memoryview, expected: int) -> None:
+    if crc32(data) != expected:
+        _broken(f"the checksum of record {name!r} does not match its content")
+
+
+def checksums_ahead(contents: list[memoryview]) -> Iterator[int]:
+    """The checksums of `contents` in order; of much, computed by other threads ahead of their use."""
+    if sum(content.nbytes for content in contents) < 4 * CHUNK:
+        yield from map(crc32, contents)
+        return
+    from queue import SimpleQueue
+    from threading import Thread
+
+    count = min(4, os.cpu_count() or 1, len(contents))
+    done: list[SimpleQueue[int]] = [SimpleQueue() for _ in range(count)]
+
+    def compute(share: int) -> None:
+        for content in contents[share::count]:
+            done[share].put(crc32(content))
+
+    for share in range(count):
+        Thread(target=compute, args=(share,), daemon=True).start()
+    for position in range(len(contents)):
+        yield done[position % count].get()
+
+
+class ChecksumChecker:
+    """Compares checksums in a thread of its own, while the next record is read."""
+
+    def __init__(self) -> None:
+        from queue import SimpleQueue
+        from threading import Thread
+
+        self._jobs: SimpleQueue[tuple[str, memoryview, int] | None] = SimpleQueue()
+        self._error: RuntimeError | None = None
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                _compare_checksum(*job)
+            except RuntimeError as error:
+                self._error = self._error or error
+
+    def submit(self, name: str, data: memoryview, expected: int) -> None:
+        self._jobs.put((name, data, expected))
+
+    def finish(self) -> None:
+        """Wait for all comparisons and raise the first that failed."""
+        self._jobs.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
 
 
 def archive_name(path: str) -> str:

@@ -84,18 +84,14 @@ class Interpreter:
 
     def load(self) -> Any:
         """The object; afterwards `position` is where the pickle ends."""
-        data, handlers, end = self.data, _HANDLERS, len(self.data)
         at = self.position
         try:
             while True:
-                at = self.position
-                if at >= end:
-                    raise EOFError(f"Ran out of input: the pickle ends at byte {at} without a STOP")
-                opcode = data[at]
-                self.position = at + 1
+                at = self._run_common()
+                opcode = self.data[at]
                 if opcode == _STOP:
                     return self.stack.pop()
-                handler = handlers[opcode]
+                handler = _HANDLERS[opcode]
                 if handler is None:
                     self.fail(f"Unsupported operand {opcode}")
                 handler(self)
@@ -107,6 +103,41 @@ class Interpreter:
             raise UnpicklingError(f"out of memory at byte {at} of the pickle") from None
         except Exception as error:
             raise UnpicklingError(f"{type(error).__name__} at byte {at} of the pickle: {error}") from error
+
+    def _run_common(self) -> int:
+        """Run on to an opcode that isn't one of the few that most of a large pickle consists of; where that is.
+
+        These are what `_TABLE` says they are, written out: a call each would cost as much as PyTorch's own loading.
+        """
+        data, stack, memo, end = self.data, self.stack, self.memo, len(self.data)
+        at = self.position
+        while at < end:
+            opcode = data[at]
+            if opcode == _BINPUT and at + 2 <= end:
+                memo[data[at + 1]] = stack[-1]
+                at += 2
+            elif opcode == _LONG_BINPUT and at + 5 <= end:
+                memo[_U4.unpack_from(data, at + 1)[0]] = stack[-1]
+                at += 5
+            elif opcode == _BINUNICODE and at + 5 <= end:
+                text = at + 5
+                at = text + _U4.unpack_from(data, at + 1)[0]
+                if at > end:
+                    raise EOFError(f"pickle data was truncated: a string at byte {text} ends beyond it")
+                stack.append(str(data[text:at], "utf-8", "surrogatepass"))
+            elif opcode == _BINFLOAT and at + 9 <= end:
+                stack.append(_FLOAT.unpack_from(data, at + 1)[0])
+                at += 9
+            elif opcode == _BININT1 and at + 2 <= end:
+                stack.append(data[at + 1])
+                at += 2
+            elif opcode == _BININT2 and at + 3 <= end:
+                stack.append(_U2.unpack_from(data, at + 1)[0])
+                at += 3
+            else:
+                self.position = at + 1
+                return at
+        raise EOFError(f"Ran out of input: the pickle ends at byte {at} without a STOP")
 
     def fail(self, message: str) -> NoReturn:
         raise UnpicklingError(f"{message} (at byte {self.position - 1} of the pickle)")
@@ -259,7 +290,7 @@ def _unsigned(size: int) -> struct.Struct:
 
 _U1, _U2, _U4, _U8 = (_unsigned(size) for size in (1, 2, 4, 8))
 _I4, _FLOAT = struct.Struct("<i"), struct.Struct(">d")
-_STOP = ord(".")
+_STOP, _BINPUT, _LONG_BINPUT, _BINUNICODE, _BINFLOAT, _BININT1, _BININT2 = b".qrXGKM"
 
 
 def _integer(machine: Interpreter, text: bytes) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import facula
 from facula.core.dtype import ALL_DTYPES
+from facula.ops.define import FUNCTIONS
 from facula.serialization import arrays, rebuild
 
 if TYPE_CHECKING:
@@ -176,8 +177,8 @@ def _parameter(data: Any, requires_grad: Any = True) -> Any:
 
 def _named_operator(holder: Any, name: Any) -> Any:
     """`getattr(torch._C._VariableFunctionsClass, "relu")`: how PyTorch pickles `torch.relu`."""
-    found = getattr(facula, name, None) if type(name) is str and not name.startswith("_") else None
-    if holder is not _OPERATORS or not isinstance(found, (FunctionType, BuiltinFunctionType)):
+    found = FUNCTIONS["torch"].get(name) if type(name) is str else None
+    if holder is not _OPERATORS or found is None:
         _wrong("getattr", (holder, name))
     return found
 
@@ -264,10 +265,12 @@ class Names:
 
     Args:
         weights_only: allow tensors and plain containers only.
+        before_foreign: called before code of a registered class or function runs, which may change loaded tensors.
     """
 
-    def __init__(self, weights_only: bool) -> None:
+    def __init__(self, weights_only: bool, before_foreign: Callable[[], None] = lambda: None) -> None:
         self.weights_only = weights_only
+        self._before_foreign = before_foreign
         self._classes: dict[int, Any] = {}  # allowed to be made and to be given a state, by identity
         self._functions: dict[int, Any] = {}  # allowed to be called, by identity
 
@@ -332,6 +335,7 @@ class Names:
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
         if id(function) in self._functions:
+            self._before_foreign()
             return function(*arguments)
         if function is _named_operator or function is rebuild._rebuild_generator:
             return function(*arguments)
@@ -359,6 +363,7 @@ class Names:
                 raise UnpicklingError("the attributes of an OrderedDict are not a dictionary")
             instance.__dict__.update(state)
         elif id(cls) in self._classes:
+            self._before_foreign()
             _set_state(instance, state)
         elif cls is facula.Generator:
             instance.set_state(state[-1])

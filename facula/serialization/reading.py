@@ -73,6 +73,7 @@ class StorageLoader:
             storage = new_storage(nbytes)
             self._archive.read_into(name, storage_bytes(storage))
             if self._swap:
+                self._archive.check()
                 rebuild.swap_bytes(storage, itemsize)
         return self._restore(storage, location)
 
@@ -125,7 +126,10 @@ def read_archive(
         memory = map_file(file, map_flags)
     loader = StorageLoader(archive, map_location, memory, _byteorder(archive, default_byteorder))
     content = archive.read("data.pkl")
-    return Interpreter(content, Names(weights_only), loader.persistent_load, encoding).load()
+    try:
+        return Interpreter(content, Names(weights_only, archive.check), loader.persistent_load, encoding).load()
+    finally:
+        archive.check()
 
 
 def map_file(file: IO[bytes], flags: int) -> mapping.mmap:

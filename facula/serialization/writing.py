@@ -231,8 +231,8 @@ def write_checkpoint(
     archive.write_record("data.pkl", content)
     if byteorder:
         archive.write_record("byteorder", sys.byteorder.encode())
-    for key, storage in storages.storages.items():
-        archive.write_record(f"data/{key}", storage_bytes(_on_cpu(storage)))
+    on_cpu = [_on_cpu(storage) for storage in storages.storages.values()]
+    archive.write_records([f"data/{key}" for key in storages.storages], [storage_bytes(storage) for storage in on_cpu])
     archive.write_record("version", b"3\n")
     archive.write_record(".data/serialization_id", archive.content_hash().encode())
     archive.finish()

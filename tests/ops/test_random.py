@@ -148,7 +148,7 @@ def readable(namespace: Any, tensor: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("expression", [*SAMPLERS, *FILLS, *STRIDED, *FACTORIES, *CHOICES, *DROPOUTS])
 def test_agrees_with_torch(expression: str) -> None:
-    """The same bits in the same places, the same strides, and the same numbers left in the stream; or the same error."""
+    """The same bits in the same places, the same strides, the same numbers left in the stream; or the same error."""
     torch = pytest.importorskip("torch")
     expected, found = run(torch, expression), run(facula, expression)
     if isinstance(expected, Exception):
@@ -186,11 +186,11 @@ def test_known_numbers() -> None:
     facula.manual_seed(0)
     assert str(facula.randn(3)) == "tensor([ 1.5410, -0.2934, -2.1788])"
     facula.manual_seed(0)
-    assert facula.randperm(5).tolist() == [4, 1, 2, 0, 3]
+    assert facula.randperm(5).tolist() == [4, 0, 1, 3, 2]
     facula.manual_seed(0)
     assert facula.randint(10, (5,)).tolist() == [4, 9, 3, 0, 3]
     facula.manual_seed(0)
-    assert facula.dropout(facula.ones(6), 0.5, True).tolist() == [2.0, 0.0, 2.0, 2.0, 2.0, 2.0]
+    assert facula.dropout(facula.ones(6), 0.5, True).tolist() == [0.0, 0.0, 2.0, 0.0, 0.0, 0.0]
 
 
 def test_against_the_reference() -> None:
@@ -288,13 +288,11 @@ def test_generators() -> None:
     assert all(facula.randn(4, generator=twin).tolist() == drawn for twin in twins)
     assert facula.manual_seed(3) is facula.default_generator and str(generator.device) == "cpu"
     assert facula.manual_seed("7").initial_seed() == 7 and facula.seed() == facula.initial_seed()
-    for wrong, kind in (
-        (5, TypeError),
-        (facula.zeros(5056), TypeError),
-        (facula.zeros(3, dtype=facula.uint8), RuntimeError),
-    ):
-        with pytest.raises(kind, match="RNG state|ByteTensor"):
+    for wrong in (5, facula.zeros(5056)):
+        with pytest.raises(TypeError, match="ByteTensor"):
             generator.set_state(wrong)
+    with pytest.raises(RuntimeError, match="RNG state size to be 3"):
+        generator.set_state(facula.zeros(3, dtype=facula.uint8))
     with pytest.raises(RuntimeError, match="offset"):
         generator.get_offset()
     with pytest.raises(TypeError, match="generator"):

@@ -49,7 +49,32 @@ def test_reading_into_memory() -> None:
     reader = ArchiveReader(io.BytesIO(written(RECORDS)))
     target = bytearray(200)
     reader.read_into("data/0", memoryview(target))
+    reader.check()
     assert target == RECORDS["data/0"]
+
+
+def test_large_records_are_checked_by_a_thread() -> None:
+    contents = [bytes([i]) * (3 << 20) for i in range(4)]
+    buffer = io.BytesIO()
+    writer = ArchiveWriter(buffer, "folder")
+    writer.write_records([f"data/{i}" for i in range(4)], [memoryview(content) for content in contents])
+    writer.finish()
+    data = bytearray(buffer.getvalue())
+    assert zipfile.ZipFile(io.BytesIO(bytes(data))).testzip() is None
+    target = bytearray(3 << 20)
+    reader = ArchiveReader(io.BytesIO(bytes(data)))
+    for i in range(4):
+        target = bytearray(3 << 20)
+        reader.read_into(f"data/{i}", memoryview(target))
+        assert target == contents[i]
+    reader.check()
+    data[reader.records["data/2"].offset + 5] ^= 1
+    reader = ArchiveReader(io.BytesIO(bytes(data)))
+    targets = [bytearray(3 << 20) for _ in range(4)]
+    for i, target in enumerate(targets):
+        reader.read_into(f"data/{i}", memoryview(target))
+    with pytest.raises(RuntimeError, match="checksum of record 'data/2' does not match"):
+        reader.check()
 
 
 @pytest.mark.parametrize("checksum", [True, False])

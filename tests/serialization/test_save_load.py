@@ -249,6 +249,21 @@ def test_generators() -> None:
     assert facula.rand(4, generator=other).tolist() == expected
 
 
+def test_functions_as_attributes() -> None:
+    torch = pytest.importorskip("torch")
+    buffer = io.BytesIO()
+    torch.save([torch.relu, torch.nn.functional.gelu, torch.tanh], buffer)
+    got = loaded(buffer.getvalue(), weights_only=False)
+    assert got == [facula.relu, facula.nn.functional.gelu, facula.tanh]
+    theirs = torch.load(io.BytesIO(saved(got)), weights_only=False)
+    x = torch.tensor([-1.0, 0.5])
+    for mine, other in zip((torch.relu, torch.nn.functional.gelu, torch.tanh), theirs, strict=True):
+        assert mine(x).tolist() == other(x).tolist()
+    torch.save(torch.save, buffer := io.BytesIO())
+    with pytest.raises(pickle.UnpicklingError, match=r"torch\.serialization\.save"):
+        loaded(buffer.getvalue(), weights_only=False)
+
+
 def test_registered_classes() -> None:
     S = facula.serialization
     data = saved([Pair(1, facula.ones(2))])

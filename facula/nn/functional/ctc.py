@@ -38,12 +38,12 @@ def ctc_values(
     may_skip = may_skip & (arange(width, device=labels.device) >= 2)
     blocked = logs.new_full((samples, width), -math.inf)
     emitted = logs[0].gather(1, labels)
-    alpha = emitted.where(arange(width, device=labels.device) < 2, blocked)
+    alpha = op.where(arange(width, device=labels.device) < 2, emitted, blocked)
     history = [alpha]
     for step in range(1, steps):
         one = op.cat([never, alpha[:, :-1]], 1)
         two = op.cat([never, never, alpha[:, :-2]], 1)[:, :width]
-        alpha = _log_sum(alpha, one, two.where(may_skip, blocked)) + logs[step].gather(1, labels)
+        alpha = _log_sum(alpha, one, op.where(may_skip, two, blocked)) + logs[step].gather(1, labels)
         history.append(alpha)
     return _totals(history, times, sizes, batched), logs.new_tensor(sizes if batched else sizes[0])
 

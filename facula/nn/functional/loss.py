@@ -90,7 +90,7 @@ def smooth_l1_loss(
     errors = (input - target).abs()
     if beta == 0.0:
         return reduce_loss(errors, reduction)
-    return reduce_loss((errors * errors * (0.5 / beta)).where(errors < beta, errors - 0.5 * beta), reduction)
+    return reduce_loss(op.where(errors < beta, errors * errors * (0.5 / beta), errors - 0.5 * beta), reduction)
 
 
 def huber_loss(
@@ -102,7 +102,7 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     errors = (input - target).abs()
-    errors = (errors * errors * 0.5).where(errors < delta, delta * (errors - 0.5 * delta))
+    errors = op.where(errors < delta, errors * errors * 0.5, delta * (errors - 0.5 * delta))
     return reduce_loss(errors, reduction) if weight is None else _weighted(errors, weight, reduction)
 
 
@@ -291,8 +291,8 @@ def hinge_embedding_loss(
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
     zeros = input.new_zeros(input.shape)
-    negative = (margin - input).clamp(min=0).where(target != 1, zeros)
-    positive = input.where(target != -1, zeros)
+    negative = op.where(target != 1, (margin - input).clamp(min=0), zeros)
+    positive = op.where(target != -1, input, zeros)
     return reduce_loss(negative + positive, reduction)
 
 
@@ -353,8 +353,8 @@ def cosine_embedding_loss(
     norms = (((input1 * input1).sum(-1) + tiny) * ((input2 * input2).sum(-1) + tiny)).sqrt()
     cosine = dots / norms
     zeros = cosine.new_zeros(cosine.shape)
-    positive = (1 - cosine).where(target == 1, zeros)
-    negative = (cosine - margin).clamp(min=0).where(target == -1, zeros)
+    positive = op.where(target == 1, 1 - cosine, zeros)
+    negative = op.where(target == -1, (cosine - margin).clamp(min=0), zeros)
     return reduce_loss(positive + negative, reduction)
 
 

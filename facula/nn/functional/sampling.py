@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from facula.nn.functional._operators import operators as op
 from facula.tensor.creation import arange
 from facula.tensor.tensor import Tensor
 
@@ -168,7 +169,7 @@ def _confine(place: Tensor, extent: int, padding_mode: str, align_corners: bool)
         distance = (place - low).abs()
         flips = (distance.detach() / span).floor()
         rest = distance - flips * span
-        place = (rest + low).where(flips.remainder(2) == 0, high - rest)
+        place = op.where(flips.remainder(2) == 0, rest + low, high - rest)
     return place.clamp(0, extent - 1)
 
 

@@ -45,7 +45,7 @@ def _no_grad_embedding_renorm_(weight: Tensor, input: Tensor, max_norm: float, n
         rows = input.reshape(-1).unique()
         vectors = weight[rows]
         norms = vectors.norm(norm_type, 1, True)
-        scale = (max_norm / (norms + 1e-7)).where(norms > max_norm, norms.new_ones(norms.shape))
+        scale = op.where(norms > max_norm, max_norm / (norms + 1e-7), norms.new_ones(norms.shape))
         weight[rows] = vectors * scale
     return weight
 

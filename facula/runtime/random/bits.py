@@ -118,4 +118,5 @@ def count_true(truths: Any) -> Any:
 
 def put(out: Any, i: Any, value: Any, count: Any) -> Any:
     """Store a vector, or what of it lies before `count`."""
-    store(out, i, value, first_lanes(value.type.lanes, count))
+    lanes = value.type.lanes
+    store(out, i, value, first_lanes(lanes, count) if lanes > 1 else None)

@@ -7,9 +7,22 @@ This module must never know tensors or Python generators.
 
 from typing import Any
 
-from facula.kernel.language import Type, as_pointer, f32, f64, i64, kernel, ptr, specialise, stack_array, u8, u32
+from facula.kernel.language import (
+    Type,
+    as_pointer,
+    f32,
+    f64,
+    i64,
+    kernel,
+    ptr,
+    specialise,
+    stack_array,
+    store,
+    u8,
+    u32,
+)
 from facula.runtime.random import bits
-from facula.runtime.random.continuous import c_log1p
+from facula.runtime.random.continuous import alarm
 
 NEGATIVE, INFINITE, EMPTY = 1, 2, 3
 """What RESULT may say of a row: an entry below zero or NaN, an infinite one, none above zero. 0: nothing is wrong."""
@@ -49,16 +62,18 @@ def choose_one(T: Type) -> Any:
 
     @kernel
     def fill_choice(out: ptr(i64), probabilities: ptr(T), categories: i64, state: ptr(u8), lo: i64, hi: i64):
-        words = bits.scratch()
+        words, alarms = bits.scratch(), stack_array(wide, bits.CHUNK // 2)
+        lanes = 1 if T is f64 else bits.lanes64()
         for row in range(lo, hi):
             best, winner = wide(-1.0), i64(0)
             for start in range(0, categories, bits.CHUNK // 2):
                 count = min(categories - start, bits.CHUNK // 2)
                 bits.take(state, words, count * 2)
+                for i in range(0, count, lanes):
+                    store(alarms, i, wide(bits.narrow(alarm(bits.unit64(words, i, lanes), T), T)))
                 for i in range(count):
                     p = wide(probabilities[row * categories + start + i])
-                    alarm = wide(bits.narrow(-c_log1p(-bits.unit64(words, i, 1)), T))
-                    score = wide(bits.narrow(p / alarm, T))
+                    score = wide(bits.narrow(p / alarms[i], T))
                     if (score > best) | ((score != score) & (best == best)):
                         best, winner = score, start + i
             out[row] = winner

@@ -15,6 +15,7 @@ This module must never know tensors or Python generators.
 import math
 from typing import Any
 
+from facula.kernel import math as math_library
 from facula.kernel.language import (
     Type,
     as_pointer,
@@ -252,25 +253,38 @@ def log_normal(T: Type) -> Any:
     return fill_log_normal
 
 
-def _from_units(T: Any, transform: Any) -> Any:
-    """The kernel that writes transform(u, a, b) for one 53-bit unit number u an element."""
+def _from_units(T: Any, transform: Any, vectors: bool = False) -> Any:
+    """The kernel that writes transform(u, a, b) for one 53-bit unit number u an element.
+
+    `vectors`: the transform takes vectors (the C library's functions do not).
+    """
 
     @kernel
     def fill_transformed(out: ptr(T), a: f64, b: f64, state: ptr(u8), lo: i64, hi: i64):
         words = bits.scratch()
+        lanes = bits.lanes64() if vectors else 1
         for start in range(lo, hi, bits.CHUNK // 2):
             count = minimum(hi - start, bits.CHUNK // 2)
             bits.take(state, words, count * 2)
-            for i in range(count):
-                out[start + i] = bits.narrow(transform(bits.unit64(words, i, 1), a, b), T)
+            for i in range(0, count, lanes):
+                value = transform(bits.unit64(words, i, lanes), a, b)
+                bits.put(out, start + i, bits.narrow(value, T), count - i)
 
     return fill_transformed
+
+
+def alarm(unit: Any, T: Any) -> Any:
+    """A number exponentially distributed with rate 1, in double precision, from a unit number.
+
+    Double results are the C library's; for the shorter types a vectorised logarithm does, whose last bits they drop.
+    """
+    return -(c_log1p if T is f64 else math_library.log1p)(-unit)
 
 
 @specialise
 def exponential(T: Type) -> Any:
     """Exponential with rate a (b is ignored)."""
-    return _from_units(T, lambda unit, rate, _: -1.0 / rate * c_log1p(-unit))
+    return _from_units(T, lambda unit, rate, _: 1.0 / rate * alarm(unit, T), vectors=T is not f64)
 
 
 @specialise

@@ -1,0 +1,11 @@
+"""What the environment decides, read once when facula is imported.
+
+FACULA_REFERENCE=1: every operation takes the plain Python path; the native fast path and object types are not used.
+(FACULA_CACHE_DIR and FACULA_NUM_THREADS are read where they are used, by the object cache and the thread pool.)
+"""
+
+from __future__ import annotations
+
+import os
+
+reference = os.environ.get("FACULA_REFERENCE", "") not in ("", "0")
