@@ -184,6 +184,8 @@ def _root_module(alias: str) -> ModuleType:
     def __getattr__(name: str) -> object:
         # Reached once for each name that the package loads late: from then on it is an ordinary attribute.
         value = getattr(house, name)
+        if isinstance(value, ModuleType) and value.__name__ == f"{_HOUSE}.{name}":
+            value = import_module(f"{alias}.{name}")
         module.__dict__[name] = value
         return value
 

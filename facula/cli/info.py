@@ -19,7 +19,7 @@ def info(arguments: list[str]) -> int:
         prog="facula info", description="Versions, CPU, threads, kernel cache and devices."
     )
     parser.parse_args(arguments)
-    rows = [*_versions(), *_processor(), *_cache(), ("devices", ", ".join(_devices()))]
+    rows = [*_versions(), *_processor(), *_cache(), _devices()]
     width = max(len(name) for name, _ in rows) + 1
     for name, value in rows:
         print(f"{name + ':':<{width}} {value}")
@@ -47,9 +47,8 @@ def _versions() -> list[tuple[str, str]]:
 
 
 def _processor() -> list[tuple[str, str]]:
-    import facula
-
     from ..kernel.target import host
+    from ..runtime.threads import get_num_threads
 
     target = host()
     extensions = [name for name in ("avx512f", "avx2", "fma", "f16c", "sve", "neon") if target.features.get(name)]
@@ -57,7 +56,7 @@ def _processor() -> list[tuple[str, str]]:
     return [
         ("cpu", f"{_processor_name()} (LLVM: {target.cpu})"),
         ("vectors", f"{target.vector_bits} bits ({lanes}{'; ' + ', '.join(extensions) if extensions else ''})"),
-        ("threads", f"{facula.get_num_threads()} of {os.cpu_count()} processors"),
+        ("threads", f"{get_num_threads()} of {os.cpu_count()} processors"),
     ]
 
 
@@ -80,13 +79,10 @@ def _cache() -> list[tuple[str, str]]:
     return [("kernel cache", f"{cache.folder()} ({objects} objects, {format_bytes(size)})")]
 
 
-def _devices() -> list[str]:
-    import facula
+def _devices() -> tuple[str, str]:
+    from ..core.device import CPU, META
 
-    devices = ["cpu", "meta"]
-    if facula.cuda.is_available():
-        devices += [f"cuda:{index}" for index in range(facula.cuda.device_count())]
-    return devices
+    return "devices", ", ".join(map(str, (CPU, META)))
 
 
 def format_bytes(size: float) -> str:

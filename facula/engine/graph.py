@@ -12,7 +12,7 @@ from typing import Any
 
 from facula.core.layout import Layout
 from facula.engine.modes import modes
-from facula.runtime.objects import NodeBase, TensorBase, next_sequence, wrap
+from facula.runtime.objects import NodeBase, TensorBase, next_sequence, register_node_class, wrap
 
 _VERSION_BITS = 40
 _VERSION_MASK = (1 << _VERSION_BITS) - 1
@@ -119,6 +119,9 @@ class Node(NodeBase):  # type: ignore[misc]
         if self.saved:
             self.saved = self.versions = ()
             self.released = 1
+
+
+register_node_class(Node)
 
 
 class Packed:

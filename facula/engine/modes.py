@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from facula.core import settings
+
 
 class Modes(threading.local):
     """The state of one thread; class attributes are what a fresh thread starts with."""
@@ -25,6 +27,27 @@ class Modes(threading.local):
 
 
 modes = Modes()
+
+
+class NativeModes(Modes):
+    """The same, telling native code in one word what it must know: whether to record, and whether to stay away.
+
+    The word speaks for one thread, the one that imported facula; in others native code always stays away.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if threading.get_ident() == _owner:
+            native.STATE[native.S_MODE] = (native.MODE_GRAD if self.grad_enabled else 0) | (
+                native.MODE_SLOW if self.interpreters or self.recorder is not None or self.saved_tensor_hooks or self.anomaly else 0
+            )
+
+
+_owner = threading.get_ident()
+if not settings.reference:
+    from facula.runtime import native
+
+    modes = NativeModes()
 
 
 def is_grad_enabled() -> bool:

@@ -369,6 +369,9 @@ class Emitter:
         align = raw_type.itemsize if aligned else element.itemsize
         if mask is None:
             raw = self.value(raw_type, f"load {raw_type.llvm}, ptr {p.ref}, align {align}")
+        elif lanes == 1:
+            verify.check("mask", mask.type, result)
+            return self.when(mask, lambda: self.load(p, 1, None, aligned), lambda: self.constant(result, 0))  # type: ignore[no-any-return]
         else:
             verify.check("mask", mask.type, result)
             name = f"llvm.masked.load.{self.suffix(raw_type)}.p0"
@@ -389,6 +392,14 @@ class Emitter:
             self.line(f"store {a.type.llvm} {a.ref}, ptr {p.ref}, align {align}{hint}")
             return
         verify.check("mask", mask.type, a.type)
+        if a.type.lanes == 1:
+            kept, after = self.label(), self.label()
+            self.line(f"br i1 {mask.ref}, label %{kept}, label %{after}")
+            self.start(kept)
+            self.line(f"store {a.type.llvm} {a.ref}, ptr {p.ref}, align {align}")
+            self.line(f"br label %{after}")
+            self.start(after)
+            return
         name = f"llvm.masked.store.{self.suffix(a.type)}.p0"
         self.call(None, name, (a.type.llvm, a.ref), (f"ptr align {align}", p.ref), (mask.type.llvm, mask.ref))
 
@@ -396,7 +407,7 @@ class Emitter:
         verify.check("gather", p.type, indices.type)
         element = p.type.target  # type: ignore[attr-defined]
         if indices.type.lanes == 1:
-            return self.load(self.offset(p, indices), 1, None, False)
+            return self.load(self.offset(p, indices), 1, mask, False)
         result = indices.type.with_element(element)
         raw_type = result.with_element(ty.i8) if element.kind == "b" else result
         lanes = result.lanes

@@ -356,7 +356,7 @@ class Simulator:
     def gather(self, p: Value, indices: Value, mask: Value | None) -> Value:
         verify.check("gather", p.type, indices.type)
         if indices.type.lanes == 1:
-            return self.load(self.offset(p, indices), 1, None, False)
+            return self.load(self.offset(p, indices), 1, mask, False)
         return self._each(indices.type.with_element(p.type.target), indices.ref, p, mask)  # type: ignore[attr-defined]
 
     def stack_array(self, element: Type, count: int) -> Value:
@@ -513,9 +513,7 @@ class Interpreter(Walker):
     def do_For(self, node: ast.For) -> None:
         iterable = self.eval(node.iter)
         if isinstance(iterable, parallel):
-            changed = [n for n in assigned_names(node.body) if n in self.env and n != getattr(node.target, "id", "")]
-            if changed:
-                raise KernelError(f"a parallel loop may not change {', '.join(changed)}: its iterations run in any order")
+            self.check_parallel(node)
             iterable = RuntimeRange(iterable.lo, iterable.hi)
         if isinstance(iterable, RuntimeRange):
             if not isinstance(node.target, ast.Name):

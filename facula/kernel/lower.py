@@ -130,8 +130,10 @@ class Walker:
             try:
                 getattr(self, "do_" + type(statement).__name__, self.refuse)(statement)
             except KernelError as error:
+                self.node = statement
                 raise error.at(self.where()) from None
-            except (TypeError, AttributeError, ValueError, IndexError, KeyError) as error:
+            except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, NameError) as error:
+                self.node = statement
                 raise KernelError(f"{type(error).__name__}: {error}", self.where()) from error
 
     def refuse(self, node: ast.AST) -> None:
@@ -310,6 +312,20 @@ class Walker:
             if bound[i].type is not type:
                 raise KernelError(f"{kernel.name}: the argument {name} is {bound[i].type}, not {type}")
         return bound
+
+    def check_parallel(self, node: ast.For) -> ast.Name:
+        """The variable of a parallel loop, which may change memory but no variable from before it."""
+        target = node.target
+        if not isinstance(target, ast.Name):
+            raise KernelError("a parallel loop has one variable")
+        rebound = {n.id for s in node.body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        changed = sorted(
+            n for n in assigned_names(node.body)
+            if n in self.env and n != target.id and (n in rebound or not isinstance(self.env[n], Value))
+        )  # fmt: skip
+        if changed:
+            raise KernelError(f"a parallel loop may not change {', '.join(changed)}: its iterations run in any order")
+        return target
 
     def _carried(self, names: Iterable[str]) -> list[tuple[str, Any]]:
         """Variables a loop changes, made into values so that they can become phis."""
@@ -721,15 +737,7 @@ class Lowering(Walker):
     # -- parallel loops -------------------------------------------------------------------------------------------
     def _parallel_loop(self, node: ast.For, bounds: parallel) -> None:
         """The body becomes a function of (context, lo, hi) that the thread pool calls on pieces of the range."""
-        if not isinstance(node.target, ast.Name):
-            raise KernelError("a parallel loop has one variable")
-        rebound = {n.id for s in node.body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        changed = [
-            n for n in assigned_names(node.body)
-            if n in self.env and n != node.target.id and (n in rebound or not isinstance(self.env[n], Value))
-        ]  # fmt: skip
-        if changed:
-            raise KernelError(f"a parallel loop may not change {', '.join(changed)}: its iterations run in any order")
+        target = self.check_parallel(node)
         emitter = self.emitter
         read = {n.id for s in node.body for n in ast.walk(s) if isinstance(n, ast.Name)}
         shared = [(n, leaf) for n in sorted(read) if n in self.env for leaf in flatten(self.env[n]) if isinstance(leaf, Value)]
@@ -814,7 +822,7 @@ def launch_entry(kernel: Any, module: Module, symbol: str, exported: str) -> Non
     lines, given = [], []
     if [name for name, _ in kernel.parameters[:-2]] == ["slots"]:
         given = ["ptr %slots"]
-    for i, (_, type) in enumerate(kernel.parameters[:-2] if not given else ()):
+    for i, (name, type) in enumerate(kernel.parameters[:-2] if not given else ()):
         lines.append(f"  %p{i} = getelementptr i64, ptr %slots, i64 {i}")
         if type.is_float and type.bits < 32:
             raise KernelError(f"{kernel.name}: the parameter {name} of a launchable kernel cannot be {type}: take an f32")

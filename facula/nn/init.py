@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Callable
 
-from facula.nn.functional._operators import operators as op
 from facula.engine.modes import no_grad
+from facula.nn.functional._operators import operators as op
 
 if TYPE_CHECKING:
     from facula.tensor.tensor import Tensor
@@ -337,12 +337,14 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
         raise ValueError("Only tensors with 2 dimensions are supported")
     if tensor.is_meta:
         return tensor
+    from facula.tensor.random import randperm
+
     rows, columns = tensor.shape
     zeros = math.ceil(sparsity * rows)
     with no_grad():
         tensor.normal_(0, std, generator=generator)
         for column in range(columns):
-            tensor[op.randperm(rows)[:zeros], column] = 0
+            tensor[randperm(rows)[:zeros], column] = 0
     return tensor
 
 

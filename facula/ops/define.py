@@ -25,6 +25,9 @@ from facula.runtime.objects import TensorBase
 REGISTRY: dict[str, Any] = {}
 """name -> the public function; its `operator` attribute is the definition (None for composites)."""
 
+OPERATORS: dict[str, Any] = {}
+"""name -> definition, of every operator."""
+
 METHODS: dict[str, Callable[..., Any]] = {}
 FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {"torch": {}}
 
@@ -301,7 +304,7 @@ def operator(
     """
 
     def define(forward: Callable[..., Any]) -> Any:
-        made = Operator(name or forward.__name__, forward)
+        made = OPERATORS[name or forward.__name__] = Operator(name or forward.__name__, forward)
         public = made.call_in_place if in_place else with_out(made.call, made.name) if out else made.call
 
         def call(*args: Any, **kwargs: Any) -> Any:

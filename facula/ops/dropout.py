@@ -37,8 +37,8 @@ def _check(p: float) -> None:
 
 def _in_memory_order(input: Any) -> Any:
     """The input itself if it is dense, else a dense copy; its elements then lie as those of a tensor made like it."""
-    geometry = strided_like(input._layout, None)
-    return input if geometry is input._layout else METHODS["clone"](input)
+    own = input._layout
+    return input if own.contiguous or strided_like(own, None) is own else METHODS["clone"](input)
 
 
 @operator(name="fused_dropout", function=False)

@@ -23,11 +23,14 @@ from facula.core.shapes import broadcast_shapes, broadcast_stride
 from facula.core.strides import collapse, elementwise_stride, has_internal_overlap, overlap_status
 from facula.engine.graph import Node, edge_of, save, saved_output
 from facula.engine.modes import modes
-from facula.ops.define import _backward_name, parameters_of, publish
+from facula.ops.define import OPERATORS, _backward_name, parameters_of, publish
 from facula.ops.dispatch import Launch, check_devices
 from facula.ops.expression import Expr, constant, differentiate, substitute, variable, variables, zero
 from facula.ops.kernels.pointwise import Operand, Signature, grain, pointwise as pointwise_kernel
-from facula.runtime.objects import TensorBase, new_tensor
+from facula.runtime.objects import REFERENCE, TensorBase, new_tensor
+
+if not REFERENCE:
+    from facula.ops import fastpath
 
 Number = (bool, int, float)
 STREAM_BYTES = 16 << 20
@@ -40,6 +43,19 @@ class Plan:
 
     def __init__(self, operator: Any, launch: Launch, outs: tuple[Layout, ...], compute: dt.dtype, tensor_inputs: tuple[int, ...]) -> None:
         self.operator, self.launch, self.outs, self.compute, self.tensor_inputs = operator, launch, outs, compute, tensor_inputs
+
+
+class _Plans(dict[Any, Any]):
+    """Plans by layouts; forgetting them empties the native table too."""
+
+    def __init__(self, table: Any) -> None:
+        super().__init__()
+        self.table = table
+
+    def clear(self) -> None:
+        super().clear()
+        if self.table is not None:
+            self.table.clear()
 
 
 class PointwiseOperator:
@@ -60,7 +76,8 @@ class PointwiseOperator:
         self.override = gradient
         self.spreads = False  # copy and fill: the input takes the shape and dtype of what is written to
         self.samples: Callable[..., Any] | None = None
-        self.plans: dict[Any, Plan] = register_cache({})
+        self.table = None if REFERENCE else fastpath.Table()
+        self.plans: dict[Any, Plan] = register_cache(_Plans(self.table))
         self.derivatives: dict[Any, Derivative] = {}
 
     def __repr__(self) -> str:
@@ -179,6 +196,8 @@ class PointwiseOperator:
         if out is not None:
             out._storage.version += 1
             return out
+        if self.table is not None and not given and not (self.result == "float" and plan.compute.kind not in "fc"):
+            self.table.insert(operands, plan)
         if modes.grad_enabled and plan.outs[0].dtype.kind in "fc":
             for i in plan.tensor_inputs:
                 if operands[i]._requires_grad:
@@ -194,6 +213,8 @@ class PointwiseOperator:
         """Make the node of a call that has run. `written`: the result is the first operand, changed in place."""
         needed = tuple([i for i in plan.tensor_inputs if operands[i]._requires_grad and operands[i]._layout.dtype.kind in "fc"])
         derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers))
+        if self.table is not None and not numbers and not written and len(results) == 1:
+            self.table.insert_gradient(operands, plan, needed, derivative)
         saved, versions = [], []
         for name, position in derivative.saved:
             if position is None:
@@ -250,6 +271,7 @@ class Derivative:
         inputs = [f"grad{i}" for i in self.grads] + [n for n, position in self.saved if position is not None]
         numbers = {n: None for n, position in self.saved if position is None}
         self.operator = PointwiseOperator(f"{operator.name}_backward", self.parts, inputs, numbers, "same") if self.parts else None
+        self.call = fast_function(self.operator) if self.operator is not None and not numbers else None
         self.count, self.given = len(inputs), [n for n, position in self.saved if position is None]
 
     def backward(self, node: Node, gradients: list[Any]) -> list[Any]:
@@ -270,14 +292,28 @@ class Derivative:
         elif all(p.key == "grad0" for p in self.parts):
             computed = (incoming[0],) * len(self.parts)
         else:
-            numbers = dict(zip(self.given, values[tensors:], strict=True))
-            computed = self.operator([*incoming, *values[:tensors]], numbers)
+            if self.call is not None:
+                computed = self.call(*incoming, *values)
+            else:
+                numbers = dict(zip(self.given, values[tensors:], strict=True))
+                computed = self.operator([*incoming, *values[:tensors]], numbers)
             if len(self.parts) == 1:
                 computed = (computed,)
         if True not in self.zero:
             return list(computed)
         each = iter(computed)
         return [None if is_zero else next(each) for is_zero in self.zero]
+
+
+def fast_function(operator: PointwiseOperator) -> Any:
+    """The operator as a native function of its operands; None if it has too many."""
+    if operator.table is None or not 1 <= len(operator.inputs) <= fastpath.MOST_INPUTS:
+        return None
+
+    def slow(*operands: Any) -> Any:
+        return operator(operands)
+
+    return fastpath.function(operator.name, operator.table, len(operator.inputs), slow)
 
 
 def _overridden(operator: PointwiseOperator, names: Sequence[str], gradient: Expr) -> list[Expr]:
@@ -330,6 +366,9 @@ def _check_overlap(out: Any, operands: Sequence[Any]) -> None:
                 raise errors.partial_overlap()
 
 
+NATIVE: dict[Any, tuple[PointwiseOperator, Any]] = {}
+"""native function -> (its operator, its Python path): what makes it a method too."""
+
 _in_place: list[Callable[..., Any]] = []
 
 
@@ -355,7 +394,8 @@ def pointwise(
             integers=integers, refuse_bool=refuse_bool,
         )  # fmt: skip
         call = _public(made, inputs, defaults, keyword_only, body)
-        publish(made.name, call, method=method, namespaces=namespaces if function else (), aliases=aliases)
+        OPERATORS[made.name] = made
+        publish(made.name, call.native or call, method=method, namespaces=namespaces if function else (), aliases=aliases)
         if in_place and method:
             in_place_call = _public_in_place(made, inputs, defaults, keyword_only)
             for public in (made.name, *aliases):
@@ -374,22 +414,15 @@ def _public(made: PointwiseOperator, inputs: Sequence[str], defaults: dict[str, 
             return write_out(made, operands, numbers, out)
         return made(operands, numbers)
 
-    if count == 1:
+    native = None
+    if made.table is not None and count <= fastpath.MOST_INPUTS:
+        native = fastpath.function(made.name, made.table, count, general, body.__doc__)
+        NATIVE[native] = (made, general)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if kwargs or len(args) != 1:
-                return general(*args, **kwargs)
-            return made(args)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return native(*args, **kwargs) if native is not None else general(*args, **kwargs)
 
-    elif count == 2:
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if kwargs or len(args) != 2:
-                return general(*args, **kwargs)
-            return made(args)
-
-    else:
-        call = general
+    call.native = native  # type: ignore[attr-defined]
     call.__name__ = call.__qualname__ = made.name
     call.__doc__ = body.__doc__
     call.operator = made  # type: ignore[attr-defined]

@@ -152,7 +152,7 @@ def _merge(sizes: Any, *strides: Any) -> list[tuple[int, tuple[int, ...]]]:
 class _Product:
     """The launches for one combination of float layouts."""
 
-    __slots__ = ("copies", "out", "pack", "product", "swapped", "work")
+    __slots__ = ("copies", "out", "pack", "product", "swapped", "transposed", "work")
 
     def __init__(
         self, a: Layout, b: Layout, transpose_a: bool, transpose_b: bool, plus: Layout | None, alpha: float
@@ -161,6 +161,7 @@ class _Product:
         from facula.ops.kernels.gemm import Copy, Product, plan_product
 
         self.copies: set[int] = set()
+        self.transposed = transpose_a, transpose_b
         T = f32 if a.dtype is dt.float32 else f64
         while True:
             at = _Geometry(a, b, transpose_a, transpose_b)
@@ -178,7 +179,10 @@ class _Product:
             if not missing:
                 break
             self.copies.update(missing)
-            a, b = a.dense() if 0 in missing else a, b.dense() if 1 in missing else b
+            if 0 in missing:
+                a, transpose_a = _dense(a, transpose_a), False
+            if 1 in missing:
+                b, transpose_b = _dense(b, transpose_b), False
             plus = self.out if 2 in missing else plus
         self.pack = self.product = self.work = None
         self.swapped = False
@@ -194,7 +198,8 @@ class _Product:
         if self.product is None:
             return result
         if self.copies:
-            a, b = contiguous(a) if 0 in self.copies else a, contiguous(b) if 1 in self.copies else b
+            a = self._copy(0, a) if 0 in self.copies else a
+            b = self._copy(1, b) if 1 in self.copies else b
             if 2 in self.copies:
                 plus = contiguous(expand(plus, self.out.shape))
         if self.swapped:
@@ -205,6 +210,17 @@ class _Product:
             b = work
         self.product((result, a, b, a if plus is None else plus))
         return result
+
+
+    def _copy(self, operand: int, x: Any) -> Any:
+        """op(x) as rows without gaps."""
+        return contiguous(transpose(x, -1, -2) if self.transposed[operand] else x)
+
+
+def _dense(x: Layout, transposed: bool) -> Layout:
+    """The layout of op(x) when it has been copied."""
+    shape = (*x.shape[:-2], x.shape[-1], x.shape[-2]) if transposed else x.shape
+    return layout(shape, None, x.dtype, x.device)
 
 
 def inner(a: Any, b: Any) -> Any:

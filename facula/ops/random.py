@@ -7,6 +7,7 @@ of a strided tensor take their numbers: that of its memory.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -47,7 +48,10 @@ def draw(
     draws on, and must neither drop, repeat nor reorder it.
     """
     if modes.recorder is None:
-        generator.draw(kernel, n, *[t._data for t in tensors], *numbers)
+        if len(tensors) == 1:
+            generator.draw(kernel, n, tensors[0]._data, *numbers)
+        else:
+            generator.draw(kernel, n, *[t._data for t in tensors], *numbers)
     elif n > 0:
         Launch(kernel, n, n, (generator.address(),), generator)(tensors, outputs, numbers)
 
@@ -147,24 +151,35 @@ def uniform_(input: Any, *args: Any, generator: Any = None, **kwargs: Any) -> No
     >>> torch.empty(3).uniform_(-1, 1).abs().max() <= 1
     tensor(True)
     """
-    low, high = _pair("uniform_", args, kwargs, ("from", 0.0), ("to", 1.0))
-    dtype = input._layout.dtype
-    real = dtype.to_real() if dtype.is_complex else dtype
-    element = kernel_type(real, "check_uniform_bounds")
-    if not (low == 0.0 and high == 1.0):
-        limit = dt.finfo(real).max
+    if kwargs or len(args) != 2:
+        low, high = _pair("uniform_", args, kwargs, ("from", 0.0), ("to", 1.0))
+    else:
+        low, high = number("uniform_", "from", 1, args[0]), number("uniform_", "to", 2, args[1])
+    fill_uniform(input, low, high, generator_of(generator, "uniform_"))
+
+
+def fill_uniform(input: Any, low: float, high: float, stream: Generator) -> None:
+    """`uniform_` without its calling conventions and autograd."""
+    kernel, parts, real, limit = _uniform_kernel(input._layout.dtype)
+    if not (-limit <= low <= high <= limit and high - low <= limit):
         for name, value in (("from", low), ("to", high)):
             if not -limit <= value <= limit:
                 raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[real]}")
         if low > high:
             raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}")
-        if high - low > limit:
-            raise RuntimeError(
-                f"uniform_ expects to-from <= std::numeric_limits<{real.scalar_name}>::max(), but found to={high:g} "
-                f"and from={low:g} which result in to-from to exceed the limit"
-            )
-    stream = generator_of(generator, "uniform_")
-    dense_fill(input, stream, streams.continuous.uniform(element), (low, high), 2 if dtype.is_complex else 1)
+        raise RuntimeError(
+            f"uniform_ expects to-from <= std::numeric_limits<{real.scalar_name}>::max(), but found to={high:g} "
+            f"and from={low:g} which result in to-from to exceed the limit"
+        )
+    dense_fill(input, stream, kernel, (low, high), parts)
+
+
+@functools.cache
+def _uniform_kernel(dtype: dt.dtype) -> tuple[Any, int, dt.dtype, float]:
+    """(kernel, numbers per element, their dtype, its largest value)."""
+    real = dtype.to_real() if dtype.is_complex else dtype
+    kernel = streams.continuous.uniform(kernel_type(real, "check_uniform_bounds"))
+    return kernel, 2 if dtype.is_complex else 1, real, dt.finfo(real).max
 
 
 def _pair(function: str, args: tuple[Any, ...], kwargs: dict[str, Any], *parameters: tuple[str, float]) -> list[float]:
@@ -190,11 +205,18 @@ def fill_normal(input: Any, mean: float, std: float, stream: Generator) -> None:
     if not std >= 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     geometry = input._layout
-    parts = 2 if geometry.dtype.is_complex else 1
-    element = kernel_type(geometry.dtype.to_real() if parts == 2 else geometry.dtype, "normal_kernel_cpu")
-    in_blocks = geometry.contiguous and geometry.numel * parts >= streams.continuous.NORMAL_BLOCK
-    family = streams.continuous.normal_blocks if in_blocks else streams.continuous.normal
-    dense_fill(input, stream, family(element), (mean, std / math.sqrt(2) if parts == 2 else std), parts)
+    singly, in_blocks, parts = _normal_kernels(geometry.dtype)
+    blocks = geometry.contiguous and geometry.numel * parts >= streams.continuous.NORMAL_BLOCK
+    dense_fill(input, stream, in_blocks if blocks else singly, (mean, std / math.sqrt(2) if parts == 2 else std), parts)
+
+
+@functools.cache
+def _normal_kernels(dtype: dt.dtype) -> tuple[Any, Any, int]:
+    """(kernel for elements one by one, kernel for blocks, numbers per element)."""
+    real = dtype.to_real() if dtype.is_complex else dtype
+    element = kernel_type(real, "normal_kernel_cpu")
+    parts = 2 if dtype.is_complex else 1
+    return streams.continuous.normal(element), streams.continuous.normal_blocks(element), parts
 
 
 @_fills("NormalBackward0")

@@ -168,11 +168,12 @@ def logcumsumexp() -> Any:
 
 @logcumsumexp.operator.joint_gradient("input")
 def _(grad: Any, input: Any, out: Any, dim: int) -> Any:
-    """Positive and negative parts of the gradient apart, in logarithms."""
+    """Positive and negative parts of the gradient apart, in logarithms; the smallest number stands for the logarithm of 0,
+    because differences of infinities are not numbers."""
     if not input.ndim:
         return grad
     where = FUNCTIONS["torch"]["where"]
-    nothing = grad.new_full((), -math.inf)
+    nothing = grad.new_full((), dt.finfo(grad.dtype).min)
     parts = []
     for part in (grad, -grad):
         logarithm = where(part > 0, part.abs().log(), nothing)

@@ -116,6 +116,18 @@ def register_tensor_class(cls: type[Any]) -> None:
         native.STATE[native.S_TENSOR_TYPE] = id(cls)
 
 
+def register_parameter_class(cls: type[Any]) -> None:
+    """Let operations take instances of `cls` (a subclass without behaviour of its own) as quickly as tensors."""
+    if not REFERENCE:
+        native.STATE[native.S_PARAMETER_TYPE] = id(cls)
+
+
+def register_node_class(cls: type[Any]) -> None:
+    """Make `cls` the class of nodes that native code makes."""
+    if not REFERENCE:
+        native.STATE[native.S_NODE_TYPE] = id(cls)
+
+
 def _new_tensor(layout: Layout) -> Any:
     """An uninitialised dense tensor (`layout` must be non-overlapping and dense)."""
     storage = Storage(layout.nbytes, layout.device)

@@ -312,7 +312,8 @@ class Names:
             return _OPERATORS
         if full == "torch._C.Generator":
             return rebuild._rebuild_generator
-        found = _function_of_nn(module, name) or _module_class(module, name)
+        found = FUNCTIONS["torch"].get(name) if module == "torch" else None
+        found = found or _function_of_nn(module, name) or _module_class(module, name)
         if isinstance(found, type):
             self._classes[id(found)] = found
         return found

@@ -25,17 +25,13 @@ MAX_NUMEL = 1 << 62
 
 
 class StorageType:
-    """PyTorch's name of a storage with elements of one type: `FloatStorage`. Pickled as that name."""
+    """PyTorch's name of a storage with elements of one type: `FloatStorage`."""
 
-    __module__ = "facula.serialization.rebuild"
     __slots__ = ("dtype", "name")
 
     def __init__(self, name: str, dtype: Any) -> None:
         self.name = name
         self.dtype = dtype
-
-    def __reduce__(self) -> str:
-        return self.name
 
     def __repr__(self) -> str:
         return f"StorageType(dtype={self.dtype})"
@@ -58,8 +54,6 @@ _TYPED = {
 }
 STORAGE_TYPES = {name: StorageType(name, dtype) for name, dtype in _TYPED.items()}
 STORAGE_TYPE_OF = {kind.dtype: kind for kind in STORAGE_TYPES.values()}
-# Pickle looks a name up in its module before it writes it.
-globals().update(STORAGE_TYPES)
 
 
 class TypedStorage:

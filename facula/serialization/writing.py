@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import os
-import pickletools
+import re
 import sys
 from collections import OrderedDict
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING
 
 import facula
+from facula.ops.define import FUNCTIONS
 from facula.serialization import rebuild
 from facula.serialization.archive import ArchiveWriter, AtomicFile, archive_name
 from facula.serialization.locations import location_tag
@@ -138,87 +139,112 @@ def reduce_module(module: Any, protocol: int) -> Any:
     return (*reduced[:2], {**state, **{name: own[name] for name in own if name not in state}}, *reduced[3:])
 
 
-def _torch_name(module: str, name: str) -> tuple[str, str]:
-    """Where PyTorch keeps what facula keeps in `module` under `name`."""
+def _torch_name(obj: Any) -> bytes | None:
+    """How a pickle refers to a class, function or constant of ours: by PyTorch's name. None for anything else."""
+    if isinstance(obj, facula.dtype):
+        return _reference("torch", obj.name)
+    if isinstance(obj, rebuild.StorageType):
+        return _reference(rebuild.TORCH_MODULES[obj.name], obj.name)
+    module = getattr(obj, "__module__", None)
+    if not isinstance(module, str) or not module.startswith(HOUSE):
+        return None
+    name: str = obj.__qualname__
     if module == rebuild.__name__:
-        return rebuild.TORCH_MODULES[name], name
-    if module.startswith("facula.core.") or name == "Tensor":
-        return "torch", name  # dtypes, devices, sizes
-    if name == "Generator":
-        return "torch._C", name
-    public = _public_module(module, name)
-    return "torch." + public.removeprefix(HOUSE), name
+        return _reference(rebuild.TORCH_MODULES[name], name)
+    if obj in _HOMES:
+        return _reference(_HOMES[obj], name)
+    if not isinstance(obj, type):
+        # Operators go by the public namespace that has them.
+        for home, namespace in (("torch.nn.functional", vars(facula.nn.functional)), ("torch", FUNCTIONS["torch"])):
+            if namespace.get(name) is obj:
+                return _reference(home, name)
+    return _reference("torch." + module.removeprefix(HOUSE), name)
 
 
-def _public_module(module: str, name: str) -> str:
-    """A function of `facula.ops` goes by the public module that exports it."""
-    if not module.startswith(("facula.ops.", "facula.nn.functional.", "facula.tensor.")):
-        return module
-    functional = facula.nn.functional
-    found = getattr(functional, name, None)
-    if getattr(found, "__module__", None) == module:
-        return functional.__name__
-    return module
+def _reference(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+_HOMES: dict[Any, str] = {
+    facula.Tensor: "torch",
+    facula.Size: "torch",
+    facula.device: "torch",
+    facula.Generator: "torch._C",
+    facula.nn.Parameter: "torch.nn.parameter",
+}
+# Most of a large object: nothing to look at.
+_ORDINARY = frozenset({str, int, float, bool, type(None), bytes, tuple, list, dict})
+_NAMED = (type, FunctionType, BuiltinFunctionType, facula.dtype, rebuild.StorageType)
+
+
+class NameTable:
+    """Lets a pickler write names that aren't where the objects are.
+
+    A pickler insists on the name under which it can import an object. So each of ours is given to it as a persistent
+    id, a number drawn at random; afterwards `resolve` puts the wanted reference in the place of each number.
+    """
+
+    def __init__(self) -> None:
+        # Little-endian in the pickle: two bytes that count, five random ones, and one that makes it eight bytes long.
+        self._mark = os.urandom(5) + b"A"
+        self._numbers: dict[int, int] = {}
+        self._references: list[bytes] = []
+
+    def number_of(self, obj: Any) -> int | None:
+        """The number that stands for `obj`, None if it isn't ours."""
+        number = self._numbers.get(id(obj))
+        if number is None:
+            reference = _torch_name(obj)
+            if reference is None:
+                return None
+            count = len(self._references).to_bytes(2, "little")
+            number = self._numbers[id(obj)] = int.from_bytes(count + self._mark, "little")
+            self._references.append(reference)
+        return number
+
+    def resolve(self, data: bytes, memo: int) -> bytes:
+        """`data` with references. Repeated ones go by the pickle's memo, in which `memo` entries are taken."""
+        seen: dict[int, int] = {}
+
+        def reference(match: re.Match[bytes]) -> bytes:
+            number = int.from_bytes(match[1], "little")
+            entry = seen.get(number)
+            if entry is not None:
+                return b"h%c" % entry if entry < 256 else b"j" + entry.to_bytes(4, "little")
+            entry = seen[number] = memo + len(seen)
+            put = b"q%c" % entry if entry < 256 else b"r" + entry.to_bytes(4, "little")
+            return self._references[number] + put
+
+        return re.sub(b"\x8a\x08(..)" + re.escape(self._mark) + b"Q", reference, data, flags=re.DOTALL)
 
 
 def pickled(obj: Any, storages: StorageTable, pickle_module: Any, protocol: int) -> bytes:
     """`obj` as a pickle in PyTorch's names; its storages go to `storages`."""
     buffer = io.BytesIO()
-    names: set[tuple[str, str]] = set()
+    names = NameTable()
 
     class TorchPickler(pickle_module.Pickler):
         def persistent_id(self, obj: Any) -> Any:
-            return storages.persistent_id(obj) if type(obj) is _StorageReference else None
+            kind = type(obj)
+            if kind in _ORDINARY:
+                return None
+            if kind is _StorageReference:
+                return storages.persistent_id(obj)
+            return names.number_of(obj) if isinstance(obj, _NAMED) else None
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, facula.Tensor):
                 return reduce_tensor(obj)
             if isinstance(obj, facula.nn.Module):
                 return reduce_module(obj, 2)
-            if isinstance(obj, (type, FunctionType, BuiltinFunctionType)):
-                if getattr(obj, "__module__", None) and obj.__module__.startswith(HOUSE):
-                    names.add((obj.__module__, obj.__qualname__))
-            elif isinstance(obj, (facula.dtype, rebuild.StorageType)):
-                name = obj.__reduce__()
-                if obj.__module__.startswith(HOUSE):
-                    names.add((obj.__module__, name))
-                return name
-            elif obj is facula.strided:
+            if obj is facula.strided:
                 return rebuild._get_layout, ("torch.strided",)
             return NotImplemented
 
-    # Protocol 4 writes lengths of whole frames, which renaming would change. Protocol 2 is what PyTorch writes.
-    TorchPickler(buffer, protocol=min(protocol, 3)).dump(obj)
-    return _renamed(buffer.getvalue(), names)
-
-
-def _renamed(data: bytes, names: set[tuple[str, str]]) -> bytes:
-    """The pickle with facula's module names replaced by PyTorch's.
-
-    A name stands in the stream once, as `c<module>\\n<name>\\n`; later uses refer to the memo. Should a string of the
-    program's contain the very same bytes, the stream is taken apart to find the right place.
-    """
-    for module, name in names:
-        written = f"c{module}\n{name}\n".encode()
-        wanted = "c{}\n{}\n".format(*_torch_name(module, name)).encode()
-        if data.count(written) == 1:
-            data = data.replace(written, wanted)
-        else:
-            data = _renamed_slowly(data, module, name, wanted)
-    return data
-
-
-def _renamed_slowly(data: bytes, module: str, name: str, wanted: bytes) -> bytes:
-    pieces, at, after = [], 0, False
-    for opcode, argument, position in pickletools.genops(data):
-        if position is None:
-            continue
-        if after:
-            at, after = position, False
-        if opcode.name == "GLOBAL" and argument == f"{module} {name}":
-            pieces += [data[at:position], wanted]
-            after = True
-    return b"".join([*pieces, data[at:]])
+    # Protocol 4 writes lengths of whole frames, which `resolve` would change. Protocol 2 is what PyTorch writes.
+    pickler = TorchPickler(buffer, protocol=min(protocol, 3))
+    pickler.dump(obj)
+    return names.resolve(buffer.getvalue(), len(pickler.memo.copy()))
 
 
 def write_checkpoint(

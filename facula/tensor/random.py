@@ -20,12 +20,12 @@ from facula.ops.random import (
     draw,
     fill_between,
     fill_normal,
+    fill_uniform,
     generator_of,
     integer,
     kernel_type,
     number,
     overwrite,
-    uniform_,
 )
 from facula.ops.sampling import normal_around, output_of
 from facula.ops.view import sizes_of
@@ -37,8 +37,11 @@ from facula.tensor.creation import allocate, device_of, dtype_of, require_grad
 
 def _made(shape: tuple[int, ...], out: Any, dtype: Any, device: Any, default: dt.dtype | None = None) -> Any:
     """The tensor to fill: a new one, or `out` with that shape."""
-    check_sizes(shape)
+    if shape and min(shape) < 0:
+        check_sizes(shape)
     if out is None:
+        if dtype is None is device:
+            return new_tensor(geometry(shape, None, default or dt.get_default_dtype(), device_of(None)))
         return allocate(shape, dtype_of(dtype, default), device)
     if dtype is not None and dtype_of(dtype) is not out._layout.dtype:
         raise RuntimeError(
@@ -82,7 +85,7 @@ def _factory(name: str, fill: Callable[[Any, Generator], None], doc: str) -> Cal
 
 
 def _fill_unit(target: Any, stream: Generator) -> None:
-    uniform_(target, 0.0, 1.0, generator=stream)
+    fill_uniform(target, 0.0, 1.0, stream)
 
 
 def _fill_standard_normal(target: Any, stream: Generator) -> None:

@@ -614,10 +614,10 @@ def attach_methods() -> None:
     """Give the class its operators: methods by name, and Python's operators."""
     for name, function in METHODS.items():
         if name not in Tensor.__dict__:
-            setattr(Tensor, name, function)
+            setattr(Tensor, name, _native_method(name, function, None))
     for name, target in _OPERATORS.items():
         if target in METHODS:
-            setattr(Tensor, name, _operator(METHODS[target], name))
+            setattr(Tensor, name, _native_method(name, METHODS[target], _operator(METHODS[target], name)))
     for name, target in _REFLECTED.items():
         if target in FUNCTIONS["torch"]:
             setattr(Tensor, name, _reflected(FUNCTIONS["torch"][target], name))
@@ -626,6 +626,26 @@ def attach_methods() -> None:
         ("short", dt.int16), ("char", dt.int8), ("byte", dt.uint8), ("bool", dt.bool), ("cfloat", dt.complex64), ("cdouble", dt.complex128),
     ):  # fmt: skip
         setattr(Tensor, name, _converter(name, dtype))
+
+
+def _native_method(name: str, function: Any, slow: Any) -> Any:
+    """A method that native code serves, where the operator has one; the given Python function otherwise."""
+    from facula.ops.elementwise import NATIVE
+
+    found = NATIVE.get(function) if type(function).__name__ == "builtin_function_or_method" else None
+    if found is None:
+        return slow or function
+    from facula.ops import fastpath
+
+    operator, general = found
+    made = fastpath.method(Tensor, name, operator.table, len(operator.inputs), slow or general, function.__doc__)
+    if made is None:
+
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return function(self, *args, **kwargs)
+
+        return slow or method
+    return made
 
 
 _OPERATORS = {

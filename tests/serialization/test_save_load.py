@@ -403,8 +403,18 @@ def test_protocols(protocol: int) -> None:
     assert got["x"].tolist() == [1.0, 1.0]
 
 
-def test_a_string_that_looks_like_a_name_is_not_renamed() -> None:
-    trap = "cfacula.serialization.rebuild\n_rebuild_tensor_v2\n cfacula.serialization.rebuild\nFloatStorage\n"
+def test_many_names_and_many_memo_entries() -> None:
+    torch = pytest.importorskip("torch")
+    value = [[facula.ones(1), f"text {i}", facula.float32, facula.Size([i])] for i in range(300)]
+    for got in (loaded(saved(value)), torch.load(io.BytesIO(saved(value)))):
+        assert [row[1] for row in got] == [row[1] for row in value]
+        assert [tuple(row[3]) for row in got] == [(i,) for i in range(300)]
+        assert got[299][0].tolist() == [1.0]
+    assert len(saved(value)) < 300 * 330, "repeated names go by the memo"
+
+
+def test_a_string_that_looks_like_a_name_stays() -> None:
+    trap = "ctorch._utils\n_rebuild_tensor_v2\n cfacula.serialization.rebuild\nFloatStorage\n"
     value = {trap: facula.ones(2), "y": [trap, facula.ones(1)]}
     torch = pytest.importorskip("torch")
     got = torch.load(io.BytesIO(saved(value)))

@@ -19,8 +19,8 @@ _FAMILIES = {
         "_canonical_mask _check_key_padding_mask _in_projection _in_projection_packed _mha_shape_check _none_or_dtype "
         "multi_head_attention_forward"
     ),
-    "dropout": "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
-    "linear": "bilinear pdist",
+    "dropouts": "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
+    "products": "bilinear pdist",
     "loss": (
         "binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cosine_similarity cross_entropy ctc_loss "
         "gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss "

@@ -192,6 +192,8 @@ class Correlation:
                     tile *= 1.1  # the rows that one tile reads lie far apart: too many for the first-level cache
             finish = 15 + height * vectors * (2.0 if columns.step == 1 else 1.5 * lanes)
         total = blocks * steps * (tile * self.k + finish)
+        weights = self.k * self.channels * self.dtype.itemsize
+        total += weights / (64.0 if weights < _CACHE else 12.0)  # read anew for each item
         planes = self.planes * len(depth.taps)
         prepare = 0.0
         if reading != "bare":

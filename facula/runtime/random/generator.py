@@ -101,12 +101,16 @@ class Generator:
         """Run kernel(*slots, state, 0, n). Integers and addresses are given as int, doubles as float."""
         if n <= 0:
             return
-        with self._lock:
+        lock = self._lock
+        lock.acquire()
+        try:
             state = self._state or self._start()
             if n < LONG_DRAW:
                 launch.launch(kernel.address(), n, n, *slots, state)
             else:
                 _run_released(kernel.address(), n, *slots, state)
+        finally:
+            lock.release()
 
     def draw_checked(self, kernel: Kernel, n: int, *slots: int | float) -> int:
         """The same for kernels that leave a result."""
