@@ -24,6 +24,8 @@ from facula.tensor.formats import (
     channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
 )  # fmt: skip
 from facula.tensor.tensor import Tensor, attach_methods as _attach_methods
+from facula.tensor import random as _random_tensors  # noqa: F401  (defines rand, randn, ...)
+from facula import public as _public_names
 
 __version__ = "0.1.0"
 
@@ -47,14 +49,9 @@ def __getattr__(name: str) -> Any:
 
     if name in _LAZY and find_spec(_LAZY[name]) is not None:
         return import_module(_LAZY[name])
-    found = _public(name)
+    found = _public_names.find(name)
     if found is not None:
         globals()[name] = found
         return found
     raise AttributeError(f"module 'torch' has no attribute {name!r}")
 
-
-def _public(name: str) -> Any:
-    from facula import public
-
-    return public.find(name)

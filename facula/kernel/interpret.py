@@ -20,7 +20,7 @@ from facula.core.lazy import numpy as np
 from facula.kernel import types as ty
 from facula.kernel import values, verify
 from facula.kernel.errors import KernelError
-from facula.kernel.lower import Returned, RuntimeRange, Walker, assigned_names, parallel
+from facula.kernel.lower import Returned, RuntimeRange, Walker, parallel
 from facula.kernel.source import syntax
 from facula.kernel.types import Type
 from facula.kernel.values import Value
@@ -518,7 +518,7 @@ class Interpreter(Walker):
         if isinstance(iterable, RuntimeRange):
             if not isinstance(node.target, ast.Name):
                 raise KernelError("a range loop has one variable")
-            self.env.update(self._carried(assigned_names(node.body) - {node.target.id}))
+            self.env.update(self._carried(node.body, node.target.id))
             items: Any = self._indices(iterable)
         else:
             items = iterable
@@ -548,7 +548,7 @@ class Interpreter(Walker):
         return False
 
     def do_While(self, node: ast.While) -> None:
-        self.env.update(self._carried(assigned_names(node.body)))
+        self.env.update(self._carried(node.body))
         while self.holds(self.eval(node.test)):
             if self._left(node.body):
                 break

@@ -313,24 +313,28 @@ class Walker:
                 raise KernelError(f"{kernel.name}: the argument {name} is {bound[i].type}, not {type}")
         return bound
 
-    def check_parallel(self, node: ast.For) -> ast.Name:
-        """The variable of a parallel loop, which may change memory but no variable from before it."""
+    def check_parallel(self, node: ast.For) -> None:
+        """A parallel loop may change memory but no variable from before it, and cannot be left early."""
         target = node.target
         if not isinstance(target, ast.Name):
             raise KernelError("a parallel loop has one variable")
-        rebound = {n.id for s in node.body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        rebound = rebound_names(node.body)
         changed = sorted(
             n for n in assigned_names(node.body)
             if n in self.env and n != target.id and (n in rebound or not isinstance(self.env[n], Value))
         )  # fmt: skip
         if changed:
             raise KernelError(f"a parallel loop may not change {', '.join(changed)}: its iterations run in any order")
-        return target
+        if any(isinstance(n, ast.Return) for s in node.body for n in ast.walk(s)) or _leaves_early(node.body, (ast.Break,)):
+            raise KernelError("a parallel loop cannot be left by break or return: its iterations run in any order")
 
-    def _carried(self, names: Iterable[str]) -> list[tuple[str, Any]]:
+    def _carried(self, body: list[ast.stmt], index: str = "") -> list[tuple[str, Any]]:
         """Variables a loop changes, made into values so that they can become phis."""
         carried = []
-        for name in sorted(names):
+        rebound = rebound_names(body)
+        for name in sorted(assigned_names(body) - {index}):
+            if isinstance(self.env.get(name), Value) and name not in rebound:
+                continue  # a pointer stored through
             if name in self.env and any(isinstance(leaf, (Value, int, float)) for leaf in flatten(self.env[name])):
                 leaves = [self._typed(name, leaf) for leaf in flatten(self.env[name])]
                 carried.append((name, rebuild(self.env[name], iter(leaves))))
@@ -346,12 +350,12 @@ class Walker:
         return leaf
 
 
-def _leaves_early(body: list[ast.stmt]) -> bool:
+def _leaves_early(body: list[ast.stmt], how: tuple[type[ast.stmt], ...] = (ast.Break, ast.Continue)) -> bool:
     """Whether `break` or `continue` in these statements means the loop around them."""
     for statement in body:
-        if isinstance(statement, (ast.Break, ast.Continue)):
+        if isinstance(statement, how):
             return True
-        if isinstance(statement, ast.If) and (_leaves_early(statement.body) or _leaves_early(statement.orelse)):
+        if isinstance(statement, ast.If) and (_leaves_early(statement.body, how) or _leaves_early(statement.orelse, how)):
             return True
     return False
 
@@ -371,29 +375,39 @@ def _both(a: Any, b: Any) -> Any:
     return b if a else a
 
 
-_assigned_cache: dict[int, tuple[Any, frozenset[str]]] = {}
+_assigned_cache: dict[int, tuple[Any, frozenset[str], frozenset[str]]] = {}
 
 
-def assigned_names(body: list[ast.stmt]) -> frozenset[str]:
-    """Names that statements may rebind, lists whose items they may replace included."""
-    key = id(body)
-    known = _assigned_cache.get(key)
+def _assigned(body: list[ast.stmt]) -> tuple[Any, frozenset[str], frozenset[str]]:
+    """(the statements, names that they bind, names through which they assign items)."""
+    known = _assigned_cache.get(id(body))
     if known is not None and known[0] is body:
-        return known[1]
-    found: set[str] = set()
+        return known
+    bound: set[str] = set()
+    items: set[str] = set()
     for statement in body:
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found.add(node.id)
+                bound.add(node.id)
             elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
                 inner: ast.expr = node
                 while isinstance(inner, ast.Subscript):
                     inner = inner.value
                 if isinstance(inner, ast.Name):
-                    found.add(inner.id)
-    result = frozenset(found)
-    _assigned_cache[key] = (body, result)
-    return result
+                    items.add(inner.id)
+    found = _assigned_cache[id(body)] = (body, frozenset(bound), frozenset(items))
+    return found
+
+
+def assigned_names(body: list[ast.stmt]) -> frozenset[str]:
+    """Names that statements may rebind, lists whose items they may replace included."""
+    _, bound, items = _assigned(body)
+    return bound | items
+
+
+def rebound_names(body: list[ast.stmt]) -> frozenset[str]:
+    """Names that statements may rebind themselves."""
+    return _assigned(body)[1]
 
 
 def flatten(item: Any) -> list[Any]:
@@ -654,7 +668,7 @@ class Lowering(Walker):
         start, stop, step = (b if isinstance(b, Value) else self.ops.constant(type, b) for b in (bounds.start, bounds.stop, bounds.step))
         descending = not isinstance(bounds.step, Value) and bounds.step < 0
         emitter, index_name = self.emitter, node.target.id
-        carried = self._carried(assigned_names(node.body) - {index_name})
+        carried = self._carried(node.body, index_name)
         names = [name for name, _ in carried]
         self.env.update(carried)
         before = dict(self.env)
@@ -686,7 +700,7 @@ class Lowering(Walker):
 
     def do_While(self, node: ast.While) -> None:
         emitter = self.emitter
-        carried = self._carried(assigned_names(node.body))
+        carried = self._carried(node.body)
         names = [name for name, _ in carried]
         self.env.update(carried)
         before = dict(self.env)
@@ -737,16 +751,19 @@ class Lowering(Walker):
     # -- parallel loops -------------------------------------------------------------------------------------------
     def _parallel_loop(self, node: ast.For, bounds: parallel) -> None:
         """The body becomes a function of (context, lo, hi) that the thread pool calls on pieces of the range."""
-        target = self.check_parallel(node)
+        self.check_parallel(node)
         emitter = self.emitter
         read = {n.id for s in node.body for n in ast.walk(s) if isinstance(n, ast.Name)}
         shared = [(n, leaf) for n in sorted(read) if n in self.env for leaf in flatten(self.env[n]) if isinstance(leaf, Value)]
         context = emitter.name()
-        emitter.allocas.append(f"  {context} = alloca [{max(1, len(shared))} x <8 x i64>], align 64")
+        slots = [0]  # of 64 bytes
+        for _, leaf in shared:
+            slots.append(slots[-1] - (-leaf.type.itemsize // 64))
+        emitter.allocas.append(f"  {context} = alloca [{max(1, slots[-1])} x <8 x i64>], align 64")
         inner = Lowering(self.function, emitter.module, emitter.target)
         inner.globals, inner.captured = self.globals, self.captured
         fresh: dict[int, Value] = {}
-        for slot, (_, leaf) in enumerate(shared):
+        for slot, (_, leaf) in zip(slots, shared, strict=False):
             address = emitter.name()
             emitter.line(f"{address} = getelementptr <8 x i64>, ptr {context}, i64 {slot}")
             emitter.line(f"store {leaf.type.llvm} {leaf.ref}, ptr {address}, align 64")

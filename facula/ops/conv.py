@@ -46,6 +46,30 @@ class _Correlation:
         self.main((y, workspace, x, x if bias is None else bias), 2, (slots, int(bias is not None)))
 
 
+class _Depthwise:
+    """A plan of `kernels.conv_depthwise` as a launch on tensors."""
+
+    def __init__(self, plan: Any) -> None:
+        self.main = Launch(plan.kernel, plan.items, plan.grain, (plan.table_address,), plan)
+
+    def __call__(self, y: Any, x: Any, w: Any, bias: Any) -> None:
+        self.main((y, x, w, x if bias is None else bias), 1, (int(bias is not None),))
+
+
+class _DepthwiseWeight:
+    """The same for the gradient of the weights."""
+
+    def __init__(self, plan: Any) -> None:
+        self.main = Launch(plan.weight_kernel, plan.groups, plan.weight_grain, (plan.table_address,), plan)
+
+    def __call__(self, dw: Any, x: Any, dy: Any) -> None:
+        self.main((dw, x, dy))
+
+
+def _correlation(plan: Any) -> Any:
+    return _Depthwise(plan) if isinstance(plan, kernels.Depthwise) else _Correlation(plan)
+
+
 class _WeightProduct:
     """A plan of `kernels.conv_weight` as launches on tensors."""
 
@@ -145,14 +169,15 @@ class Geometry:
         return out
 
     def _make_forward(self) -> Any:
-        return _Correlation(kernels.forward(self.own))
+        return _correlation(kernels.forward(self.own))
 
     def _make_weight_product(self) -> Any:
-        return _WeightProduct(kernels.weight_gradient(self.own))
+        plan = kernels.weight_gradient(self.own)
+        return _DepthwiseWeight(plan) if isinstance(plan, kernels.DepthwiseWeight) else _WeightProduct(plan)
 
     def _make_transposed(self) -> Any:
         gradient = kernels.input_gradient(self.own)
-        parts = [_Correlation(part) for part in gradient.parts]
+        parts = [_correlation(part) for part in gradient.parts]
         if not gradient.missing:
 
             def all_parts(out: Any, y: Any, w: Any, bias: Any) -> None:

@@ -74,6 +74,7 @@ class PointwiseOperator:
         self.result, self.integers, self.refuse_bool = result, integers, refuse_bool
         self.backward_name = backward_name or _backward_name(name)
         self.override = gradient
+        self.depth = 0  # how many times it is a derivative: keeps the names of gradients and results apart
         self.spreads = False  # copy and fill: the input takes the shape and dtype of what is written to
         self.samples: Callable[..., Any] | None = None
         self.table = None if REFERENCE else fastpath.Table()
@@ -252,25 +253,31 @@ class Derivative:
         count = len(operator.expressions)
         fixed = {id(variable(n)): constant(v) for n, v in operator.numbers.items() if n not in given and v is not None}
         expressions = substitute(operator.expressions, fixed)
-        gradients = [variable(f"grad{i}") for i in range(count)]
+        grad, out = _fresh("grad", operator.inputs), _fresh("out", operator.inputs)
+        gradients = [variable(f"{grad}{i}") for i in range(count)]
+        results = [f"{out}{i}" if count > 1 else out for i in range(count)]
         names = [operator.inputs[i] for i in needed]
         if operator.override is not None:
             parts = _overridden(operator, names, gradients[0])
             parts = substitute(parts, fixed)
         else:
             parts = differentiate(list(zip(expressions, gradients, strict=True)), names)
-            outs = {id(e): variable(f"out{i}" if count > 1 else "out") for i, e in enumerate(expressions) if e.arguments and e.operation != "var"}
+            outs = {id(e): variable(results[i]) for i, e in enumerate(expressions) if e.arguments and e.operation != "var"}
             parts = substitute(parts, outs)
         self.zero = [p is zero for p in parts]
         self.parts = [p for p in parts if p is not zero]
         used = variables(self.parts)
-        self.grads = [i for i in range(count) if f"grad{i}" in used]
+        self.grads = [i for i in range(count) if f"{grad}{i}" in used]
+        self.grad_key = f"{grad}0"
         self.saved: list[tuple[str, int | None]] = [(n, i) for i, n in enumerate(operator.inputs) if n in used]
-        self.saved += [(f"out{i}" if count > 1 else "out", -1 - i) for i in range(count) if (f"out{i}" if count > 1 else "out") in used]
+        self.saved += [(name, -1 - i) for i, name in enumerate(results) if name in used]
         self.saved += [(n, None) for n in given if n in used]
-        inputs = [f"grad{i}" for i in self.grads] + [n for n, position in self.saved if position is not None]
+        inputs = [f"{grad}{i}" for i in self.grads] + [n for n, position in self.saved if position is not None]
         numbers = {n: None for n, position in self.saved if position is None}
         self.operator = PointwiseOperator(f"{operator.name}_backward", self.parts, inputs, numbers, "same") if self.parts else None
+        if self.operator is not None:
+            self.operator.depth = operator.depth + 1
+        self.plain = [p is gradients[0] for p in self.parts]
         self.call = fast_function(self.operator) if self.operator is not None and not numbers else None
         self.count, self.given = len(inputs), [n for n, position in self.saved if position is None]
 
@@ -287,9 +294,9 @@ class Derivative:
             incoming.append(gradient)
         values = node.unpack() if node.saved or node.released else []
         tensors = len(values) - len(self.given)
-        if len(self.parts) == 1 and self.parts[0].key == "grad0":
+        if len(self.parts) == 1 and self.parts[0].key == self.grad_key:
             computed: Any = (incoming[0],)
-        elif all(p.key == "grad0" for p in self.parts):
+        elif all(p.key == self.grad_key for p in self.parts):
             computed = (incoming[0],) * len(self.parts)
         else:
             if self.call is not None:
@@ -303,6 +310,13 @@ class Derivative:
             return list(computed)
         each = iter(computed)
         return [None if is_zero else next(each) for is_zero in self.zero]
+
+
+def _fresh(stem: str, taken: Sequence[str]) -> str:
+    """A name for gradients or results that no input begins with: the inputs of a backward are gradients and results."""
+    while any(name.startswith(stem) for name in taken):
+        stem = "_" + stem
+    return stem
 
 
 def fast_function(operator: PointwiseOperator) -> Any:

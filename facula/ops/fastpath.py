@@ -35,6 +35,7 @@ C_SLOW, C_TABLE = 0, 1
 ENTRY = 32
 I_OPERATOR, I_OUTPUTS, I_EDGES, I_EDGE, I_SAVED, I_SAVE = 0, 1, 2, 3, 7, 8
 TENSOR, FLOAT, INTEGER = 0, 1, 2
+NUMBER = 64  # added to the position of a saved operand that is a Python number
 PARALLEL_GRAINS = 4
 
 
@@ -99,7 +100,10 @@ def make_node(info: OBJECT, arguments: OBJECT, out: OBJECT):
         position = info[k + I_SAVE]
         value = out
         version = i64(-1)
-        if position < 0:
+        if position >= NUMBER:
+            value = as_pointer(arguments, OBJECT)[position - NUMBER]
+            incref(value)
+        elif position < 0:
             storage = word(out, native.T_STORAGE)
             incref(storage)
             value = make_tensor(storage, out[native.T_DATA], word(out, native.T_LAYOUT), word(words, native.S_TENSOR_TYPE))
@@ -108,7 +112,12 @@ def make_node(info: OBJECT, arguments: OBJECT, out: OBJECT):
             incref(value)
             version = word(value, native.T_STORAGE)[native.VERSION]
         as_pointer(offset(saved, 3), OBJECT)[k] = value
-        as_pointer(offset(versions, 3), OBJECT)[k] = call_extern("PyLong_FromLongLong", OBJECT, version)
+        noted = word(words, native.S_NONE)
+        if position >= NUMBER:
+            incref(noted)
+        else:
+            noted = call_extern("PyLong_FromLongLong", OBJECT, version)
+        as_pointer(offset(versions, 3), OBJECT)[k] = noted
     set_word(node, native.N_SAVED, saved)
     set_word(node, native.N_VERSIONS, versions)
     words[native.S_SEQUENCE] = words[native.S_SEQUENCE] + 1
@@ -396,8 +405,7 @@ class Table:
         if entry[E_INFO + mask]:
             return
         tensors = [p for _, p in derivative.saved]
-        if any(p >= 0 and not isinstance(operands[p], TensorBase) for p in tensors):
-            return
+        tensors = [p + NUMBER if p >= 0 and not isinstance(operands[p], TensorBase) else p for p in tensors]
         info = (ctypes.c_int64 * 16)()
         info[I_OPERATOR], info[I_OUTPUTS] = id(derivative), id(plan.outs)
         info[I_EDGES], info[I_SAVED] = len(needed), len(tensors)

@@ -234,6 +234,7 @@ def normal(
     return require_grad(target) if requires_grad else target
 
 
+_function: Any
 for _function in (randint, randperm, normal):
-    _function.operator = None  # type: ignore[attr-defined]
+    _function.operator = None
     publish(_function.__name__, _function)

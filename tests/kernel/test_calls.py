@@ -205,6 +205,18 @@ def test_parallel_loop():
     assert out.tolist() == [105, 108, 0, 14, 17, 20, 23]
 
 
+def test_parallel_loop_that_reads_wide_vectors():
+    @kernel
+    def k(out: ptr(f64), x: ptr(f64), n: i64):
+        wide = load(x, 0, 16)
+        after = x[1]
+        for i in parallel(0, n):
+            out[i] = wide[i] + after
+
+    x = np.arange(16.0)
+    assert np.array_equal(both(k, np.zeros(16), x, 16)[1], x + 1)
+
+
 def test_parallel_loop_in_a_loop_and_in_a_callee():
     @kernel
     def rows(p: ptr(i64), row: i64, n: i64):

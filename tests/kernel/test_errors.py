@@ -322,6 +322,24 @@ def test_parallel_loop_that_changes_a_variable():
     refuses(k, "a parallel loop may not change total: its iterations run in any order", "for i", 3)
 
 
+def test_leaving_a_parallel_loop():
+    @kernel
+    def broken(p: ptr(i64), n: i64):
+        for i in parallel(0, n):
+            if p[i] > 3:
+                break
+
+    @kernel
+    def returned(p: ptr(i64), n: i64):
+        for i in parallel(0, n):
+            for j in range(i):
+                if p[j] > 3:
+                    return
+
+    for k in (broken, returned):
+        refuses(k, "a parallel loop cannot be left by break or return", "for i", np.zeros(2, np.int64), 2)
+
+
 def test_a_failed_compile_time_assertion():
     width = 3
 

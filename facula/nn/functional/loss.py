@@ -103,7 +103,11 @@ def huber_loss(
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     errors = (input - target).abs()
     errors = op.where(errors < delta, errors * errors * 0.5, delta * (errors - 0.5 * delta))
-    return reduce_loss(errors, reduction) if weight is None else _weighted(errors, weight, reduction)
+    if weight is not None:
+        if weight.size() != input.size():
+            raise ValueError("Weights and input must have the same size.")
+        errors = errors * weight
+    return reduce_loss(errors, reduction)
 
 
 def nll_loss(

@@ -43,11 +43,11 @@ class Unflatten(Module):
     """Splits one dimension into several.
 
     Args:
-        dim: which; an int, or a name for a named tensor.
-        unflattened_size: the sizes it is split into; a tuple of ints, or of (name, size) pairs.
+        dim: which.
+        unflattened_size: the sizes it is split into.
 
     Raises:
-        TypeError: `unflattened_size` is neither, or does not fit the kind of `dim`.
+        TypeError: `unflattened_size` is not a tuple or list of ints.
 
     Example:
         >>> import facula as torch
@@ -55,27 +55,11 @@ class Unflatten(Module):
         torch.Size([2, 2, 5, 5])
     """
 
-
-    def __init__(self, dim: int | str, unflattened_size: Any) -> None:
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
-        if isinstance(dim, int):
-            self._require_tuple_int(unflattened_size)
-        elif isinstance(dim, str):
-            self._require_tuple_tuple(unflattened_size)
-        else:
-            raise TypeError("invalid argument type for dim parameter")
+        self._require_tuple_int(unflattened_size)
         self.dim = dim
         self.unflattened_size = unflattened_size
-
-    def _require_tuple_tuple(self, input: Any) -> None:
-        if not isinstance(input, tuple):
-            raise TypeError(f"unflattened_size must be a tuple of tuples, but found type {type(input).__name__}")
-        for position, element in enumerate(input):
-            if not isinstance(element, tuple):
-                raise TypeError(
-                    "unflattened_size must be tuple of tuples, but found element of type "
-                    f"{type(element).__name__} at pos {position}"
-                )
 
     def _require_tuple_int(self, input: Any) -> None:
         if not isinstance(input, (tuple, list)):

@@ -11,8 +11,12 @@ import functools
 import itertools
 from typing import NamedTuple
 
+from facula.ops.kernels.conv_depthwise import Depthwise, DepthwiseWeight, applies
 from facula.ops.kernels.conv_plan import Axis, Correlation
 from facula.ops.kernels.conv_weight import WeightGradient
+
+Axes = tuple[Axis, Axis, Axis]
+
 
 class Sizes(NamedTuple):
     """A convolution. The tuples have three entries: depth, height, width. `padding` is that before the first element;
@@ -47,12 +51,12 @@ class Sizes(NamedTuple):
         return self.kernel[0] * self.kernel[1] * self.kernel[2]
 
 
-def _forward_axes(sizes: Sizes) -> list[Axis]:
+def _forward_axes(sizes: Sizes) -> Axes:
     found = []
     for size, outputs, kernel, stride, padding, dilation in zip(*sizes[5:], strict=True):
         taps = tuple((tap * dilation - padding, tap) for tap in range(kernel))
         found.append(Axis(size, outputs, stride, taps, 0, 1, outputs))
-    return found
+    return found[0], found[1], found[2]
 
 
 def _gradient_axes(sizes: Sizes, axis: int) -> list[Axis]:
@@ -66,14 +70,21 @@ def _gradient_axes(sizes: Sizes, axis: int) -> list[Axis]:
     return parts
 
 
+def _correlation(
+    sizes: Sizes, planes: int, channels: int, axes: Axes, weight_strides: tuple[int, int]
+) -> Correlation | Depthwise:
+    if applies(sizes.groups, planes, channels, axes):
+        return Depthwise(sizes.dtype, sizes.images, sizes.groups, axes)
+    return Correlation(
+        sizes.dtype, sizes.images, sizes.groups, planes, channels, axes, weight_strides, sizes.kernel
+    )
+
+
 @functools.lru_cache(1024)
-def forward(sizes: Sizes) -> Correlation:
+def forward(sizes: Sizes) -> Correlation | Depthwise:
     """y = conv(x, w) + bias: `run(x, w, bias, y)` with bias 0 for none."""
     strides = sizes.group_inputs * sizes.taps, sizes.taps
-    return Correlation(
-        sizes.dtype, sizes.images, sizes.groups, sizes.group_inputs, sizes.group_outputs, tuple(_forward_axes(sizes)),
-        strides, sizes.kernel,
-    )  # fmt: skip
+    return _correlation(sizes, sizes.group_inputs, sizes.group_outputs, _forward_axes(sizes), strides)
 
 
 class InputGradient:
@@ -89,11 +100,7 @@ class InputGradient:
         strides = sizes.taps, sizes.group_inputs * sizes.taps
         for axes in itertools.product(*(_gradient_axes(sizes, axis) for axis in range(3))):
             if all(axis.taps for axis in axes) and all(axis.outputs and axis.size for axis in axes):
-                part = Correlation(
-                    sizes.dtype, sizes.images, sizes.groups, sizes.group_outputs, sizes.group_inputs, axes, strides,
-                    sizes.kernel,
-                )  # fmt: skip
-                self.parts.append(part)
+                self.parts.append(_correlation(sizes, sizes.group_outputs, sizes.group_inputs, axes, strides))
             else:
                 self.missing = True  # elements that no output reads
         self.sizes = sizes
@@ -126,8 +133,9 @@ def input_gradient(sizes: Sizes) -> InputGradient:
 
 
 @functools.lru_cache(1024)
-def weight_gradient(sizes: Sizes) -> WeightGradient:
+def weight_gradient(sizes: Sizes) -> WeightGradient | DepthwiseWeight:
     """dw from x and dy: `run(x, dy, dw)`."""
-    return WeightGradient(
-        sizes.dtype, sizes.images, sizes.groups, sizes.group_inputs, sizes.group_outputs, tuple(_forward_axes(sizes))
-    )
+    axes = _forward_axes(sizes)
+    if applies(sizes.groups, sizes.group_inputs, sizes.group_outputs, axes):
+        return DepthwiseWeight(sizes.dtype, sizes.images, sizes.groups, axes)
+    return WeightGradient(sizes.dtype, sizes.images, sizes.groups, sizes.group_inputs, sizes.group_outputs, axes)

@@ -8,6 +8,7 @@ which a dataset of tensors gives a whole batch at once.
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
@@ -15,7 +16,6 @@ from types import GenericAlias
 from typing import TYPE_CHECKING
 
 import facula
-from facula.tensor import creation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -289,10 +289,14 @@ def collated_batch(dataset: Any, indices: list[Any]) -> list[Tensor] | None:
     tensors = dataset.tensors
     if any(type(tensor) is not facula.Tensor or tensor.layout is not facula.strided for tensor in tensors):
         return None
-    length = min(tensor.size(0) for tensor in tensors)
+    length = min(tensor.shape[0] for tensor in tensors)
     if not indices or set(map(type, indices)) != {int} or min(indices) < 0 or max(indices) >= length:
         return None
-    rows = creation.tensor(indices)
+    start = indices[0]
+    if indices == list(range(start, start + len(indices))):
+        form = facula.contiguous_format
+        return [tensor.narrow(0, start, len(indices)).clone(memory_format=form) for tensor in tensors]
+    rows = facula.frombuffer(array("q", indices), dtype=facula.int64)
     return [tensor.index_select(0, rows) for tensor in tensors]
 
 

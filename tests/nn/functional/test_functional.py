@@ -46,6 +46,10 @@ def log_probabilities(*shape: int) -> Any:
     return lambda torch: torch.randn(*shape).log_softmax(-1).detach().requires_grad_()
 
 
+def places(trained: bool) -> Any:
+    return lambda torch: (torch.rand(2, 3, 3, 2) * 2.6 - 1.3).requires_grad_(trained)
+
+
 def values(*numbers: Any, **options: Any) -> Any:
     return lambda torch: torch.tensor(numbers, **options)
 
@@ -141,9 +145,6 @@ LOSSES = [
     call("pairwise_distance", (3, 4), (3, 4), p=1.0, keepdim=True),
     call("cosine_similarity", (3, 4), (3, 4)),
     call("cosine_similarity", (3, 4), (1, 4), dim=-1),
-    call("ctc_loss", lambda torch: torch.randn(6, 2, 5).log_softmax(2).detach().requires_grad_(), values([1, 2, 2], [3, 1, 0]), values(6, 5), values(3, 2)),
-    call("ctc_loss", lambda torch: torch.randn(6, 5).log_softmax(1).detach().requires_grad_(), values(1, 1, 2), values(6), values(3), reduction="sum"),
-    call("ctc_loss", lambda torch: torch.randn(3, 1, 5).log_softmax(2).detach().requires_grad_(), values([1, 1, 1]), values(3), values(3), zero_infinity=True),
 ]
 
 NORMALISATIONS = [
@@ -223,7 +224,7 @@ SHAPES = [
     call("affine_grid", (2, 2, 3), [2, 1, 3, 4], align_corners=False),
     call("affine_grid", (2, 2, 3), [2, 1, 3, 4], align_corners=True),
     *(
-        call("grid_sample", (2, 3, 5, 4), lambda torch: (torch.rand(2, 3, 3, 2) * 2.6 - 1.3).requires_grad_(), mode=m, padding_mode=p, align_corners=c)
+        call("grid_sample", (2, 3, 5, 4), places(m != "nearest"), mode=m, padding_mode=p, align_corners=c)
         for m in ("bilinear", "nearest", "bicubic") for p in ("zeros", "border", "reflection") for c in (False, True)
     ),
     call("grid_sample", (1, 2, 3, 4, 5), lambda torch: torch.rand(1, 2, 2, 2, 3) * 2 - 1, align_corners=False),
@@ -299,4 +300,33 @@ def test_embedding_renormalises_rows(agree_closely: Any) -> None:
         weight = torch.randn(5, 4) * 3
         return torch.nn.functional.embedding(torch.tensor([1, 3]), weight, max_norm=1.0), weight
 
+    agree_closely(program)
+
+
+def ctc(steps: int, labels: Any, times: Any, sizes: Any, samples: int = 0, **options: Any) -> Any:
+    """A program: the loss of a softmax over five classes, and the gradient before the softmax."""
+
+    def program(torch: Any) -> Any:
+        logits = torch.randn(*((steps, samples, 5) if samples else (steps, 5))).requires_grad_()
+        lengths = torch.tensor(times), torch.tensor(sizes)
+        loss = torch.nn.functional.ctc_loss(logits.log_softmax(-1), torch.tensor(labels), *lengths, **options)
+        loss.sum().backward()
+        return loss, logits.grad
+
+    return program
+
+
+CTC = [
+    ctc(6, [[1, 2, 2], [3, 1, 0]], [6, 5], [3, 2], samples=2),
+    ctc(6, [1, 2, 2, 3, 1], [6, 5], [3, 2], samples=2, reduction="none"),
+    ctc(6, [1, 1, 2], [6], [3], reduction="sum"),
+    ctc(6, [0, 1], [6], [2], blank=4),
+    ctc(3, [[1, 1, 1]], [3], [3], samples=1, zero_infinity=True),
+    ctc(3, [[1]], [9], [1], samples=1),
+    ctc(3, [[1]], [3], [1], samples=1, blank=7),
+]
+
+
+@pytest.mark.parametrize("program", CTC)
+def test_ctc_agrees_with_torch(agree_closely: Any, program: Any) -> None:
     agree_closely(program)
