@@ -86,7 +86,7 @@ class _AliasFinder:
                     f"Metadata-Version: 2.1\nName: {name}\nVersion: {API_LEVEL}\n" if filename == "METADATA" else None
                 )
 
-            def locate_file(self, path: str | PathLike[str]) -> Path:  # type: ignore[override]
+            def locate_file(self, path: str | PathLike[str]) -> Path:
                 from pathlib import Path
 
                 return Path(import_module(_HOUSE).__path__[0]).parent / path
@@ -171,6 +171,10 @@ def _explain_missing_names(module: ModuleType, alias: str) -> None:
     module.__dict__["__getattr__"] = __getattr__
 
 
+def _is_submodule(package: ModuleType, name: str, value: object) -> bool:
+    return isinstance(value, ModuleType) and value.__name__ == f"{package.__name__}.{name}"
+
+
 def _root_module(alias: str) -> ModuleType:
     """The package under another name: everything it has, and the version that programs ask PyTorch for."""
     from .torch_version import API_LEVEL
@@ -178,13 +182,15 @@ def _root_module(alias: str) -> ModuleType:
     house = import_module(_HOUSE)
     module = ModuleType(alias, house.__doc__)
     own = {"__name__", "__spec__", "__loader__", "__getattr__"}
-    module.__dict__.update({name: value for name, value in vars(house).items() if name not in own})
+    for name, value in vars(house).items():
+        if name not in own and not _is_submodule(house, name, value):
+            module.__dict__[name] = value
     module.__dict__["__version__"] = API_LEVEL
 
     def __getattr__(name: str) -> object:
-        # Reached once for each name that the package loads late: from then on it is an ordinary attribute.
+        # Reached once for each submodule and each name that the package loads late: then it is an ordinary attribute.
         value = getattr(house, name)
-        if isinstance(value, ModuleType) and value.__name__ == f"{_HOUSE}.{name}":
+        if _is_submodule(house, name, value):
             value = import_module(f"{alias}.{name}")
         module.__dict__[name] = value
         return value
@@ -233,7 +239,4 @@ def install_as(name: str = "torch") -> ModuleType:
         for companion, own in (("torchvision", f"{_HOUSE}.vision"), ("torchtext", f"{_HOUSE}.text")):
             if companion not in sys.modules and _exists(own):
                 _finder.roots[companion] = own
-    root = import_module(name)
-    for module in [module for module in sys.modules if module.startswith(f"{_HOUSE}.")]:
-        import_module(name + module.removeprefix(_HOUSE))
-    return root
+    return import_module(name)

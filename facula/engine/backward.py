@@ -146,9 +146,12 @@ class Walk:
             edges = node.edges
             if not self.keep:
                 node.release()
-            for edge, gradient in zip(edges, _releasing(results), strict=True):
-                if edge is not None and gradient is not None:
-                    self.give(edge, gradient, node)
+            results = list(results)
+            for i in range(len(edges)):  # each gradient is let go of at once, so that its last user may take its memory over
+                gradient = results[i]
+                results[i] = None
+                if gradient is not None and edges[i] is not None:
+                    self.give(edges[i], gradient, node)
                 del gradient
 
     def _leads_on(self, node: Node) -> bool:
@@ -157,15 +160,6 @@ class Walk:
             (edge[0] in self.needed) if isinstance(edge, tuple) else edge is not None and id(edge) in self.wanted_leaves
             for edge in node.edges
         )
-
-
-def _releasing(results: Any) -> Any:
-    """The items one by one, forgetting each, so that the last user of a gradient may take its memory over."""
-    items = list(results)
-    items.reverse()
-    del results
-    while items:
-        yield items.pop()
 
 
 def run_tensor_hooks(hooks: Any, gradient: Any) -> Any:

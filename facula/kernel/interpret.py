@@ -68,7 +68,9 @@ def fused(a: Any, b: Any, c: Any) -> Any:
     function.restype, function.argtypes = number, (number,) * 3
     if np.ndim(a) == 0:
         return np.asarray(a).dtype.type(function(a, b, c))
-    return np.array([function(*lane) for lane in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)], np.asarray(a).dtype)
+    return np.array(
+        [function(*lane) for lane in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)], np.asarray(a).dtype
+    )
 
 
 _libraries: list[Any] = []
@@ -336,7 +338,7 @@ class Simulator:
         data = np.zeros(result.lanes, dtype(result.element))
         kept = np.ones(result.lanes, bool) if mask is None else np.atleast_1d(mask.ref)
         for lane in np.flatnonzero(kept):
-            data[lane] = self._read(p, int(indices[lane]), result.element).ref
+            data[lane] = self._read(p, int(indices[int(lane)]), result.element).ref
         return Value(self, result, data if result.lanes > 1 else data[0])
 
     def _check_alignment(self, p: Value, type: Type, aligned: bool) -> None:
@@ -530,7 +532,9 @@ class Interpreter(Walker):
     def _indices(self, bounds: RuntimeRange) -> Iterator[Value]:
         like = next((b for b in (bounds.stop, bounds.start, bounds.step) if isinstance(b, Value)), None)
         type = like.type if like is not None else ty.i64
-        start, stop, step = (int(b.ref if isinstance(b, Value) else b) for b in (bounds.start, bounds.stop, bounds.step))
+        start, stop, step = (
+            int(b.ref if isinstance(b, Value) else b) for b in (bounds.start, bounds.stop, bounds.step)
+        )
         descending = not isinstance(bounds.step, Value) and step < 0
         index = start
         while index > stop if descending else index < stop:
@@ -569,8 +573,12 @@ def _parameter(ops: Simulator, name: str, type: Type, given: Any) -> Value:
     if not isinstance(given, np.ndarray):
         return Value(ops, type, ops.address(int(given)))
     target = type.target  # type: ignore[attr-defined]
-    wanted = {"p": "uint64", "b": "bool"}.get(target.kind, "uint16" if target is ty.bf16 else target.name and _NUMPY.get(target.name))
-    compatible = given.dtype == wanted or (target.itemsize == given.itemsize and given.dtype.kind in "iub" and target.kind in "iubp")
+    wanted = {"p": "uint64", "b": "bool"}.get(
+        target.kind, "uint16" if target is ty.bf16 else target.name and _NUMPY.get(target.name)
+    )
+    compatible = given.dtype == wanted or (
+        target.itemsize == given.itemsize and given.dtype.kind in "iub" and target.kind in "iubp"
+    )
     if not compatible:
         raise KernelError(f"the argument {name} is an array of {given.dtype}, not {target} ({wanted})")
     return ops.array_pointer(given, type)
@@ -589,6 +597,8 @@ def run(kernel: Any, arguments: Sequence[Any]) -> Any:
     if len(arguments) != len(kernel.parameters):
         raise KernelError(f"{kernel.name} takes {len(kernel.parameters)} arguments, not {len(arguments)}")
     with values.using_ops(ops), np.errstate(all="ignore"):
-        bound = [_parameter(ops, name, type, given) for (name, type), given in zip(kernel.parameters, arguments, strict=True)]
+        bound = [
+            _parameter(ops, name, type, given) for (name, type), given in zip(kernel.parameters, arguments, strict=True)
+        ]
         result = call(kernel, bound)
     return result.ref if isinstance(result, Value) else result

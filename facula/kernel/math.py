@@ -13,14 +13,35 @@ from __future__ import annotations
 
 import math as _math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from facula.kernel import types as ty
 from facula.kernel.argument import (
-    BITS, HALF_PI, ROUNDER, fast_two_sum, large_angle, quarter_turns, two_product, two_sum,
+    BITS,
+    HALF_PI,
+    ROUNDER,
+    fast_two_sum,
+    large_angle,
+    quarter_turns,
+    two_product,
+    two_sum,
 )  # fmt: skip
+from facula.kernel.errors import KernelError
 from facula.kernel.types import Type, f32, f64
-from facula.kernel.values import Value, absolute, any_lane, bitcast, cast, copysign, fma, maximum, minimum, rint, select, sqrt, when
+from facula.kernel.values import (
+    Value,
+    absolute,
+    any_lane,
+    bitcast,
+    cast,
+    copysign,
+    fma,
+    maximum,
+    minimum,
+    rint,
+    select,
+    sqrt,
+    when,
+)
 
 INFINITY = _math.inf
 NAN = _math.nan
@@ -103,7 +124,7 @@ def in_double(function: Callable[..., Value]) -> Callable[..., Value]:
 
     def widened(*operands: Value) -> Value:
         first = operands[0].type
-        if first.element is f64:
+        if element_type(operands[0]) is f64:
             return function(*operands)
         return cast(function(*(cast(x, f64) for x in operands)), first)  # type: ignore[no-any-return]
 
@@ -112,18 +133,17 @@ def in_double(function: Callable[..., Value]) -> Callable[..., Value]:
     return widened
 
 
-def _element(x: Value) -> Type:
+def element_type(x: Value) -> Type:
+    """float32 or float64; other types are refused."""
     element = x.type.element
     if element not in (f32, f64):
-        from facula.kernel.errors import KernelError
-
         raise KernelError(f"mathematical functions take f32 or f64, not {x.type}: cast it, f32(x)")
     return element
 
 
 def power_of_two(n: Value, element: Type) -> Value:
     """2**n for an integer in the range of normal exponents."""
-    return bitcast((n + _BIAS[element]) << _MANTISSA[element], n.type.with_element(element))
+    return bitcast((n + _BIAS[element]) << _MANTISSA[element], n.type.withelement_type(element))
 
 
 def _scale(p: Value, n: Value, bits: Value) -> Value:
@@ -161,14 +181,14 @@ _EXP_RANGE = {f32: (-104.0, 88.72283935546875), f64: (-746.0, 709.782712893384)}
 
 def exp(x: Value) -> Value:
     """e**x."""
-    low, high = _EXP_RANGE[_element(x)]
+    low, high = _EXP_RANGE[element_type(x)]
     p, n, bits = _exp_parts(select(x < low, constant(x, low), x))
     return select(x <= high, _scale(p, n, bits), _beyond(x))
 
 
 def exp_fast_nonpositive(x: Value) -> Value:
     """e**x for x <= 0 (or NaN), where results too small for a normal number may be zero: what a softmax needs."""
-    element = _element(x)
+    element = element_type(x)
     p, _, bits = _exp_parts(x)
     scale = bitcast((bits << _MANTISSA[element]) + (_BIAS[element] << _MANTISSA[element]), x.type)
     return select(x < (-87.0 if element is f32 else -708.0), constant(x, 0.0), p * scale)
@@ -176,7 +196,7 @@ def exp_fast_nonpositive(x: Value) -> Value:
 
 def exp2(x: Value) -> Value:
     """2**x."""
-    element = _element(x)
+    element = element_type(x)
     low, high = {f32: (-151.0, 128.0), f64: (-1076.0, 1024.0)}[element]
     clipped = select(x < low, constant(x, low), x)
     rounded = clipped + ROUNDER[element]
@@ -188,7 +208,7 @@ def exp2(x: Value) -> Value:
 
 def expm1(x: Value) -> Value:
     """e**x - 1, accurate near 0."""
-    element = _element(x)
+    element = element_type(x)
     low, high = (-20.0 if element is f32 else -40.0), _EXP_RANGE[element][1]
     clipped = select(x < low, constant(x, low), select(x > high, constant(x, high), x))
     ln2_high, ln2_low = _LN2[element]
@@ -199,7 +219,9 @@ def expm1(x: Value) -> Value:
     lost = fma(n, -ln2_low, head - r)
     p = fma(r * r, polynomial(r, _EXPM1[element]), lost) + r
     # Half of 2**n keeps n = 128 (1024) within range.
-    half = bitcast((bitcast(rounded, BITS[element]) << _MANTISSA[element]) + ((_BIAS[element] - 1) << _MANTISSA[element]), x.type)
+    half = bitcast(
+        (bitcast(rounded, BITS[element]) << _MANTISSA[element]) + ((_BIAS[element] - 1) << _MANTISSA[element]), x.type
+    )
     result = fma(half, p, half - 0.5) * 2.0
     tiny = absolute(x) < 2.0**-60  # also keeps -0 and subnormal numbers
     return select(x <= high, select(tiny, x, result), _beyond(x))
@@ -207,7 +229,7 @@ def expm1(x: Value) -> Value:
 
 def sigmoid(x: Value) -> Value:
     """1 / (1 + e**-x)."""
-    _element(x)
+    element_type(x)
     e = exp(-absolute(x))
     return select(x < 0.0, e, constant(x, 1.0)) / (e + 1.0)
 
@@ -220,7 +242,7 @@ def log_sigmoid(x: Value) -> Value:
 def tanh(x: Value) -> Value:
     """Hyperbolic tangent."""
     magnitude = absolute(x)
-    if _element(x) is f64:
+    if element_type(x) is f64:
         t = expm1(magnitude * -2.0)
         near = -t / (t + 2.0)
         e = t + 1.0
@@ -268,7 +290,7 @@ def _log_special(x: Value, result: Value) -> Value:
 
 def log(x: Value) -> Value:
     """Natural logarithm."""
-    high, low = _LN2[_element(x)]
+    high, low = _LN2[element_type(x)]
     y, k = _normal(x)
     m, e = _split(y)
     e = e + k
@@ -278,7 +300,7 @@ def log(x: Value) -> Value:
 
 def log1p(x: Value) -> Value:
     """log(1 + x), accurate near 0."""
-    element = _element(x)
+    element = element_type(x)
     high, low = _LN2[element]
     u, lost = two_sum(constant(x, 1.0), x)
     m, e = _split(u)
@@ -312,7 +334,7 @@ def _log2_double(x: Value) -> Value:
 
 def log2(x: Value) -> Value:
     """Logarithm to base 2; exact for powers of 2."""
-    if _element(x) is f32:
+    if element_type(x) is f32:
         return _log_based(x, (1.4426950216293335, 1.925963033500011e-08), (1.0, 0.0))
     return _log2_double(x)
 
@@ -367,7 +389,9 @@ def _sin_f32(x: Value, quarter: bool) -> Value:
         odd = (quarters & 1) != wanted
         shift = select(high < 0.0, constant(high, HALF_PI[f64][0]), constant(high, -HALF_PI[f64][0]))
         far = select(odd, cast(high + shift, f32), far)
-        turned = quarters + select(odd, select(high < 0.0, constant(quarters, -1), constant(quarters, 1)), constant(quarters, 0))
+        turned = quarters + select(
+            odd, select(high < 0.0, constant(quarters, -1), constant(quarters, 1)), constant(quarters, 0)
+        )
         far_sign = cast(turned >> 1, ty.i32) << 31
         return select(small, r, far), select(small, sign, far_sign)
 
@@ -402,7 +426,7 @@ def _choose(quarters: Value, sine: Value, cosine: Value, x: Value) -> Value:
 
 def sin(x: Value) -> Value:
     """Sine of an angle in radians, of any size."""
-    if _element(x) is f32:
+    if element_type(x) is f32:
         return _sin_f32(x, False)
     sine, cosine, quarters = _sin_cos_f64(x)
     result = select(x == 0.0, x, _choose(quarters, sine, cosine, x))
@@ -411,7 +435,7 @@ def sin(x: Value) -> Value:
 
 def cos(x: Value) -> Value:
     """Cosine of an angle in radians, of any size."""
-    if _element(x) is f32:
+    if element_type(x) is f32:
         return _sin_f32(x, True)
     sine, cosine, quarters = _sin_cos_f64(x)
     return select(absolute(x) < INFINITY, _choose(quarters + 1, sine, cosine, x), constant(x, NAN))
@@ -428,6 +452,7 @@ def tan(x: Value) -> Value:
 
 def rsqrt(x: Value) -> Value:
     """1 / sqrt(x)."""
+    element_type(x)
     return constant(x, 1.0) / sqrt(x)
 
 
@@ -636,7 +661,7 @@ def _pow_magnitude(x: Value, y: Value) -> Value:
 
 def pow(x: Value, y: Value) -> Value:
     """x**y as IEEE 754 defines it: x**0 and 1**y are 1, a negative x takes whole exponents only (else NaN)."""
-    if _element(x) is f32:
+    if element_type(x) is f32:
         return cast(_pow_float(cast(x, f64), cast(y, f64)), f32)  # type: ignore[no-any-return]
     return _pow_signed(x, y, _pow_magnitude(x, y))
 

@@ -10,14 +10,41 @@ import math as _math
 
 from facula.kernel.argument import two_product
 from facula.kernel.math import (
-    INFINITY, NAN, _exp_parts, _scale, constant, exp, exp_fast_nonpositive, in_double, log, log1p, polynomial,
+    INFINITY,
+    NAN,
+    _exp_parts,
+    _scale,
+    constant,
+    element_type,
+    exp,
+    exp_fast_nonpositive,
+    in_double,
+    log,
+    log1p,
+    polynomial,
 )  # fmt: skip
 from facula.kernel.types import f32
-from facula.kernel.values import Value, absolute, bitcast, copysign, floor, fma, rint, select, sqrt
+from facula.kernel.values import Value, absolute, copysign, floor, fma, rint, select, sqrt
 
 # f32: erf(x) / x - 1 in x**2 for |x| < 0.92; -log(erfc(x)) on 0.9..4
-_ERF_NEAR_F32 = (0.128379167, -0.3761263373, 0.1128369545, -0.02685939505, 0.005201022928, -0.0008142587217, 8.36957335e-5)
-_ERF_FAR_F32 = (0.000166511464, 1.127796954, 0.6369766132, 0.1041131727, -0.02231494856, 0.003065418651, -0.0001982118063)
+_ERF_NEAR_F32 = (
+    0.128379167,
+    -0.3761263373,
+    0.1128369545,
+    -0.02685939505,
+    0.005201022928,
+    -0.0008142587217,
+    8.36957335e-5,
+)
+_ERF_FAR_F32 = (
+    0.000166511464,
+    1.127796954,
+    0.6369766132,
+    0.1041131727,
+    -0.02231494856,
+    0.003065418651,
+    -0.0001982118063,
+)
 # f64: erf(x) / x - 1 in x**2 on 0..1; exp(x**2) erfc(x) (1 + 2 x) in (x - 4) / (x + 4) on 0.49..28
 _ERF_NEAR = (
     0.1283791670955126, -0.37612638903183754, 0.11283791670955119, -0.026866170645129736, 0.005223977625422104,
@@ -96,7 +123,7 @@ def erf(x: Value) -> Value:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
     magnitude = absolute(x)
     z = magnitude * magnitude
-    if x.type.element is f32:
+    if element_type(x) is f32:
         near = fma(magnitude, polynomial(z, _ERF_NEAR_F32), magnitude)
         clipped = select(magnitude > 4.0, constant(x, 4.0), magnitude)
         far = 1.0 - exp_fast_nonpositive(-polynomial(clipped, _ERF_FAR_F32))

@@ -13,10 +13,22 @@ from facula.nn import modules as _modules
 from facula.nn.modules.module import Module
 from facula.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
-_SUBMODULES = ("functional", "init", "modules", "parameter", "utils")
+_SUBMODULES = ("attention", "functional", "init", "modules", "parallel", "parameter", "utils")
 
 __all__ = sorted(
-    ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "functional", "init", "utils", *_modules.__all__]
+    [
+        "Buffer",
+        "Parameter",
+        "UninitializedBuffer",
+        "UninitializedParameter",
+        "DataParallel",
+        "attention",
+        "functional",
+        "init",
+        "parallel",
+        "utils",
+        *_modules.__all__,
+    ]
 )
 
 
@@ -25,6 +37,8 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         value: Any = import_module(f"facula.nn.{name}")
+    elif name == "DataParallel":
+        from facula.nn.parallel import DataParallel as value
     elif name in _modules.__all__:
         value = getattr(_modules, name)
     else:

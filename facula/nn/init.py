@@ -1,14 +1,17 @@
 """Initialisers: functions that fill a tensor in place and return it.
 
-They record nothing, and draw from the random generator in the same order as PyTorch does, so that a seed gives the same weights.
+They record nothing, and draw from the random generator in the same order as PyTorch does, so that a seed gives the
+same weights.
 
-In: a tensor and the parameters of a distribution. Out: the same tensor. It must never know which layer a tensor belongs to.
+In: a tensor and the parameters of a distribution. Out: the same tensor. It must never know which layer a tensor
+belongs to.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from facula.engine.modes import no_grad
 from facula.nn.functional._operators import operators as op
@@ -18,31 +21,31 @@ if TYPE_CHECKING:
 
 __all__ = [
     "calculate_gain",
-    "uniform_",
-    "normal_",
-    "trunc_normal_",
-    "constant_",
-    "ones_",
-    "zeros_",
-    "eye_",
-    "dirac_",
-    "xavier_uniform_",
-    "xavier_normal_",
-    "kaiming_uniform_",
-    "kaiming_normal_",
-    "orthogonal_",
-    "sparse_",
-    "uniform",
-    "normal",
     "constant",
-    "eye",
+    "constant_",
     "dirac",
-    "xavier_uniform",
-    "xavier_normal",
-    "kaiming_uniform",
+    "dirac_",
+    "eye",
+    "eye_",
     "kaiming_normal",
+    "kaiming_normal_",
+    "kaiming_uniform",
+    "kaiming_uniform_",
+    "normal",
+    "normal_",
+    "ones_",
     "orthogonal",
+    "orthogonal_",
     "sparse",
+    "sparse_",
+    "trunc_normal_",
+    "uniform",
+    "uniform_",
+    "xavier_normal",
+    "xavier_normal_",
+    "xavier_uniform",
+    "xavier_uniform_",
+    "zeros_",
 ]
 
 _GAIN_ONE = frozenset(
@@ -62,7 +65,8 @@ _GAIN_ONE = frozenset(
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which a nonlinearity shrinks the standard deviation of its input, inverted.
 
-    1 for linear layers and sigmoid, 5/3 for tanh, sqrt(2) for relu, sqrt(2 / (1 + slope^2)) for leaky_relu, 3/4 for selu.
+    1 for linear layers and sigmoid, 5/3 for tanh, sqrt(2) for relu, sqrt(2 / (1 + slope^2)) for leaky_relu, 3/4 for
+    selu.
 
     Args:
         nonlinearity: the name of a function of `nn.functional`.
@@ -119,7 +123,8 @@ def trunc_normal_(
         return tensor
     if mean < a - 2 * std or mean > b + 2 * std:
         _warn(
-            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be "
+            "incorrect.",
         )
     inside = _normal_cdf((b - mean) / std) - _normal_cdf((a - mean) / std)
     with no_grad():

@@ -1,6 +1,7 @@
 """Parameters and buffers: tensors that a module registers when they are assigned to it.
 
-In: tensors. Out: tensors of a class of their own, sharing the same storage. This file must never know about modules; they know about it.
+In: tensors. Out: tensors of a class of their own, sharing the same storage. This file must never know about modules;
+they know about it.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         wrapped = data.detach().requires_grad_(requires_grad)
         if type(wrapped) is not type(data):
             raise RuntimeError(
-                f"Creating a Parameter from an instance of type {type(data).__name__} requires that detach() returns an instance of the "
-                f"same type, but return type {type(wrapped).__name__} was found instead. To use the type as a Parameter, please "
+                f"Creating a Parameter from an instance of type {type(data).__name__} requires that detach() returns "
+                "an instance of the "
+                f"same type, but return type {type(wrapped).__name__} was found instead. To use the type as a "
+                "Parameter, please "
                 "correct the detach() semantics defined by its __torch_dispatch__() implementation."
             )
         wrapped._is_param = True
@@ -129,14 +132,17 @@ class UninitializedTensorMixin:
     @property
     def shape(self) -> Any:
         raise RuntimeError(
-            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in `load_state_dict` when trying "
-            "to load an uninitialized parameter into an initialized one. Call `forward` to initialize the parameters before accessing "
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in "
+            "`load_state_dict` when trying "
+            "to load an uninitialized parameter into an initialized one. Call `forward` to initialize the parameters "
+            "before accessing "
             "their attributes."
         )
 
     def share_memory_(self) -> Any:
         raise RuntimeError(
-            "Can't share memory on an uninitialized parameter or buffer. Call `forward` to initialize the parameters before calling "
+            "Can't share memory on an uninitialized parameter or buffer. Call `forward` to initialize the parameters "
+            "before calling "
             "`module.share_memory()`."
         )
 

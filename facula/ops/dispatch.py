@@ -49,7 +49,7 @@ class Launch:
 
     def __call__(self, operands: Sequence[Any], outputs: int = 1, numbers: tuple[Any, ...] = ()) -> None:
         """Run on tensors, the first `outputs` of which are written. `numbers` go between the addresses and the tail."""
-        if self.n <= 0 or operands[0]._layout.device is not CPU:
+        if self.n <= 0 or (operands and operands[0]._layout.device is not CPU):
             return
         if not self.address:
             (_native[0] if _native else _launcher())

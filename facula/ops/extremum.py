@@ -9,11 +9,12 @@ from typing import Any
 from facula.core import dtype as dt
 from facula.core.layout import Layout, layout, register_cache
 from facula.core.shapes import normalize_dim, reduced_shape
+from facula.ops.copy import copy_result
 from facula.ops.define import FUNCTIONS, Operator, composite, layout_of
 from facula.ops.dispatch import Launch
 from facula.ops.kernels.extremum import Search, lanes_of, search_columns, search_rows
 from facula.ops.reduce import shared_evenly
-from facula.ops.reduction import WORK, index_of, kept_and_reduced, numpy_names, reduction, walk_of
+from facula.ops.reduction import WORK, index_of, kept_and_reduced, numpy_names, reduction, walk_of, with_numpy_names
 from facula.runtime.objects import TensorBase, new_tensor
 
 
@@ -115,7 +116,7 @@ def _forms(name: str, args: Sequence[Any], kwargs: dict[str, Any], all: Any, alo
         return FUNCTIONS["torch"][pair](input, other, **({} if out is None else {"out": out}))
     if not rest and not kwargs:
         found = all(input)
-        return found if out is None else FUNCTIONS["internal"]["copy_result"](out, found)
+        return found if out is None else copy_result(out, found)
     dim, keepdim = (*rest, *(kwargs.pop(n) for n in ("dim", "keepdim")[len(rest) :] if n in kwargs), False)[:2]
     if kwargs or len(rest) > 2:
         raise TypeError(f"{name}() received an invalid combination of arguments - got an unexpected {', '.join(kwargs) or 'argument'}")
@@ -123,7 +124,7 @@ def _forms(name: str, args: Sequence[Any], kwargs: dict[str, Any], all: Any, alo
 
     found = along.call(input, dim, keepdim)
     if out is not None:
-        found = [FUNCTIONS["internal"]["copy_result"](target, part) for target, part in zip(out, found, strict=True)]
+        found = [copy_result(target, part) for target, part in zip(out, found, strict=True)]
     return getattr(return_types, name)(*found)
 
 
@@ -160,6 +161,7 @@ def _arg(name: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def argmax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The index of the largest element: of all (counted row by row), or along `dim`; the first where several are equal.
 
@@ -170,6 +172,7 @@ def argmax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def argmin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The index of the smallest element: of all (counted row by row), or along `dim`; the first where several are equal.
 

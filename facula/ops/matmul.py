@@ -15,8 +15,9 @@ from facula.core.shapes import broadcast_shapes
 from facula.ops.define import composite, layout_of, operator
 from facula.ops.dispatch import check_devices
 from facula.ops.product import inner as inner_product
-from facula.ops.product import multiply
+from facula.ops.product import multiply, single_inner, single_launch
 from facula.ops.reduce import sum_to_shape
+from facula.ops.served import Call, served
 from facula.ops.view import expand, permute, reshape, squeeze, unsqueeze
 
 _CPP_NAMES = {
@@ -105,28 +106,67 @@ def _adjoint(x: Any) -> Any:
     return x.conj() if x._layout.dtype.kind == "c" else x
 
 
-@operator("product", function=False)
+def _came_to(made: Any, a: Any, b: Any, transpose_a: bool, transpose_b: bool, plus: Any = None) -> Call | None:
+    """For the fast path: the one launch of a product that has run, and the operator that names its node."""
+    found = single_launch(a, b, transpose_a, transpose_b, plus)
+    return None if found is None else Call(*found, made.operator)
+
+
+def _product_operator(transpose_a: bool, transpose_b: bool) -> Any:
+    @operator(f"product_{'nt'[transpose_a]}{'nt'[transpose_b]}", function=False)
+    def product(a: Any, b: Any) -> Any:
+        """op(a) @ op(b) of matrices or equal stacks of them."""
+        return multiply(a, b, transpose_a, transpose_b)
+
+    @product.joint_gradient("a", "b")
+    def gradient(grad: Any, a: Any, b: Any, needs: Any) -> Any:
+        left = right = None
+        if needs[0]:
+            other = _adjoint(b)
+            left = _product(other, grad, transpose_b, True) if transpose_a else _product(grad, other, False, not transpose_b)
+        if needs[1]:
+            other = _adjoint(a)
+            right = _product(grad, other, True, transpose_a) if transpose_b else _product(other, grad, not transpose_a, False)
+        return left, right
+
+    return served(product, 2, lambda a, b: _came_to(product, a, b, transpose_a, transpose_b))
+
+
+_PRODUCTS = {(ta, tb): _product_operator(ta, tb) for ta in (False, True) for tb in (False, True)}
+
+
 def _product(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
-    """op(a) @ op(b) of matrices or equal stacks of them."""
-    return multiply(a, b, transpose_a, transpose_b)
-
-
-@_product.joint_gradient("a", "b")
-def _product_gradient(grad: Any, a: Any, b: Any, transpose_a: bool, transpose_b: bool, needs: Any) -> Any:
-    left = right = None
-    if needs[0]:
-        other = _adjoint(b)
-        left = _product(other, grad, transpose_b, True) if transpose_a else _product(grad, other, False, not transpose_b)
-    if needs[1]:
-        other = _adjoint(a)
-        right = _product(grad, other, True, transpose_a) if transpose_b else _product(other, grad, not transpose_a, False)
-    return left, right
+    return _PRODUCTS[transpose_a, transpose_b](a, b)
 
 
 def _flat(x: Any) -> Any:
     """All but the last dimension as one."""
     shape = x._layout.shape
     return x if len(shape) == 2 else reshape(x, (_rows(x._layout), shape[-1]))
+
+
+def _rowwise_operator(transposed: bool) -> Any:
+    @operator("rowwise_" + "nt"[transposed], function=False)
+    def rowwise(input: Any, other: Any) -> Any:
+        """(*, m) times a matrix (m, p), or (p, m) transposed, to (*, p)."""
+        return multiply(input, other, False, transposed)
+
+    rowwise.operator.backward_name = "UnsafeViewBackward0"
+
+    @rowwise.joint_gradient("input", "other")
+    def gradient(grad: Any, input: Any, other: Any, needs: Any) -> Any:
+        left = _ROWWISE[not transposed](grad, _adjoint(other)) if needs[0] else None
+        right = None
+        if needs[1]:
+            rows, columns = _flat(_adjoint(input)), _flat(grad)
+            right = _product(columns, rows, True, False) if transposed else _product(rows, columns, True, False)
+        return left, right
+
+    return rowwise, served(rowwise, 2, lambda input, other: _came_to(rowwise, input, other, False, transposed))
+
+
+(_rowwise_nn, _ROWWISE_N), (_, _ROWWISE_T) = _rowwise_operator(False), _rowwise_operator(True)
+_ROWWISE = {False: _ROWWISE_N, True: _ROWWISE_T}
 
 
 # -- two operands ----------------------------------------------------------------------------------------------------
@@ -152,6 +192,7 @@ mm.gradient(
     input=lambda grad, mat2: _product(grad, _adjoint(mat2), False, True),
     mat2=lambda grad, input: _product(_adjoint(input), grad, True, False),
 )
+_mm, mm = mm, served(mm, 2, lambda input, mat2: _came_to(_mm, input, mat2, False, False))
 
 
 @operator(method=True, out=True)
@@ -167,6 +208,7 @@ bmm.gradient(
     input=lambda grad, mat2: _product(grad, _adjoint(mat2), False, True),
     mat2=lambda grad, input: _product(_adjoint(input), grad, True, False),
 )
+_bmm, bmm = bmm, served(bmm, 2, lambda input, mat2: _came_to(_bmm, input, mat2, False, False))
 
 
 def _check_mv(mat: Layout, vec: Layout, name: str, size: int | None = None) -> None:
@@ -198,6 +240,7 @@ mv.gradient(
     input=lambda grad, vec: unsqueeze(grad, 1) * _adjoint(vec),
     vec=lambda grad, input: mv(_adjoint(input).t(), grad),
 )
+_mv, mv = mv, served(mv, 2, lambda input, vec: _came_to(_mv, input, vec, False, False))
 
 
 def _check_dot(a: Layout, b: Layout, name: str) -> None:
@@ -225,6 +268,14 @@ def dot(input: Any, tensor: Any) -> Any:
 
 
 dot.gradient(input=lambda grad, tensor: grad * _adjoint(tensor), tensor=lambda grad, input: grad * _adjoint(input))
+
+
+def _dot_came_to(input: Any, tensor: Any) -> Call | None:
+    found = single_inner(input, tensor)
+    return None if found is None else Call(*found, _dot.operator)
+
+
+_dot, dot = dot, served(dot, 2, _dot_came_to)
 
 
 @operator(method=True, out=True)
@@ -396,7 +447,7 @@ def _affine(input: Any, weight: Any, bias: Any = None) -> Any:
 
 def _affine_gradient(grad: Any, input: Any, weight: Any, bias_layout: Any, needs: Any) -> Any:
     return (
-        _rowwise(grad, _adjoint(weight), False) if needs[0] else None,
+        _ROWWISE[False](grad, _adjoint(weight)) if needs[0] else None,
         _product(_flat(grad), _flat(_adjoint(input)), True, False) if needs[1] else None,
         sum_to_shape(grad, bias_layout.shape) if bias_layout is not None and needs[2] else None,
     )
@@ -412,6 +463,13 @@ def _linear_operator(node: str) -> Any:
 _linear_operators = {node: _linear_operator(node) for node in ("AddmmBackward0", "MmBackward0", "ViewBackward0", "UnsafeViewBackward0")}
 
 
+def _linear_node(input: Layout, bias: Any) -> str:
+    """What torch calls the node."""
+    if len(input.shape) == 2:
+        return "MmBackward0" if bias is None else "AddmmBackward0"
+    return "UnsafeViewBackward0" if bias is None else "ViewBackward0"
+
+
 @composite(namespaces=("torch.nn.functional",))
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """input @ weight.T + bias: (*, in) with a weight (out, in) and a bias (out) to (*, out).
@@ -423,9 +481,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """
     a, b = layout_of(input, "linear"), layout_of(weight, "linear", 2, "weight")
     if len(a.shape) >= 2 and len(b.shape) == 2:
-        if bias is None:
-            return _linear_operators["MmBackward0" if len(a.shape) == 2 else "UnsafeViewBackward0"](input, weight)
-        return _linear_operators["AddmmBackward0" if len(a.shape) == 2 else "ViewBackward0"](input, weight, bias)
+        return _linear_operators[_linear_node(a, bias)](input, weight, bias)
     if not a.shape or not b.shape:
         raise RuntimeError(f"both arguments to linear need to be at least 1D, but they are {len(a.shape)}D and {len(b.shape)}D")
     if len(a.shape) == 2 and bias is not None:
@@ -434,26 +490,16 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     return product if bias is None else product + bias
 
 
+def _linear_came_to(input: Any, weight: Any, bias: Any) -> Call | None:
+    if len(input._layout.shape) < 2 or len(weight._layout.shape) != 2:
+        return None
+    return _came_to(_linear_operators[_linear_node(input._layout, bias)], input, weight, False, True, bias)
+
+
+linear = served(linear, 3, _linear_came_to)
+
+
 # -- any number of dimensions ----------------------------------------------------------------------------------------
-@operator("rowwise", function=False)
-def _rowwise(input: Any, other: Any, transposed: bool) -> Any:
-    """(*, m) times a matrix (m, p), or (p, m) transposed, to (*, p)."""
-    return multiply(input, other, False, transposed)
-
-
-_rowwise.operator.backward_name = "UnsafeViewBackward0"
-
-
-@_rowwise.joint_gradient("input", "other")
-def _rowwise_gradient(grad: Any, input: Any, other: Any, transposed: bool, needs: Any) -> Any:
-    left = _rowwise(grad, _adjoint(other), not transposed) if needs[0] else None
-    right = None
-    if needs[1]:
-        rows, columns = _flat(_adjoint(input)), _flat(grad)
-        right = _product(columns, rows, True, False) if transposed else _product(rows, columns, True, False)
-    return left, right
-
-
 @operator("stacks", function=False)
 def _stacks(input: Any, other: Any) -> Any:
     """Products of equal stacks of matrices."""
@@ -492,11 +538,11 @@ def matmul(input: Any, other: Any) -> Any:
     check_devices("matmul", (input, other))
     if dims[1] == 1:
         _check_tall_mv(a, b)
-        return squeeze(_rowwise(input, unsqueeze(other, 1), False), -1)
+        return squeeze(_ROWWISE[False](input, unsqueeze(other, 1)), -1)
     if dims[1] == 2:
         _fitting(a, *b.shape, _rows(a))
         _same_kind(a, b, "addmm_impl_cpu_")
-        return _rowwise(input, other, False)
+        return _ROWWISE[False](input, other)
     if dims[0] == 1:
         return squeeze(_broadcast_stacks(unsqueeze(input, 0), other), -2)
     return _broadcast_stacks(input, other)
@@ -517,3 +563,22 @@ def _broadcast_stacks(input: Any, other: Any) -> Any:
     _check_stacks(input._layout, other._layout)
     return bmm(input, other) if len(input._layout.shape) == 3 else _stacks(input, other)
 
+
+def _matmul_came_to(input: Any, other: Any) -> Call | None:
+    a, b = input._layout.shape, other._layout.shape
+    if len(a) == len(b) == 1:
+        return _dot_came_to(input, other)
+    if len(a) == len(b) == 2:
+        made = _mm
+    elif len(a) == 2 and len(b) == 1:
+        made = _mv
+    elif len(a) > 2 and len(b) == 2:
+        made = _rowwise_nn
+    elif len(a) == len(b) > 2 and a[:-2] == b[:-2]:
+        made = _bmm if len(a) == 3 else _stacks
+    else:
+        return None
+    return _came_to(made, input, other, False, False)
+
+
+matmul = served(matmul, 2, _matmul_came_to)

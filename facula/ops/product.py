@@ -6,6 +6,7 @@ What a pair of layouts needs (a kernel and its cut, copies, a conversion) is wor
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,14 @@ def multiply(
     if recipe is None:
         recipe = _recipes[key] = _recipe(*key)
     return recipe(a, b, plus)
+
+
+def single_launch(a: Any, b: Any, transpose_a: bool, transpose_b: bool, plus: Any = None) -> tuple[Launch, Layout] | None:
+    """The launch that a product with these operands has been, if it has been one alone; its result's layout."""
+    recipe = _recipes.get((a._layout, b._layout, transpose_a, transpose_b, None if plus is None else plus._layout, 1))
+    if type(recipe) is _Product and recipe.product is not None and recipe.pack is None and not recipe.copies:
+        return recipe.product, recipe.out
+    return None
 
 
 def _recipe(
@@ -152,13 +161,13 @@ def _merge(sizes: Any, *strides: Any) -> list[tuple[int, tuple[int, ...]]]:
 class _Product:
     """The launches for one combination of float layouts."""
 
-    __slots__ = ("copies", "out", "pack", "product", "swapped", "transposed", "work")
+    __slots__ = ("copies", "out", "pack", "packs", "product", "transposed", "work")
 
     def __init__(
         self, a: Layout, b: Layout, transpose_a: bool, transpose_b: bool, plus: Layout | None, alpha: float
     ) -> None:
         from facula.kernel.types import f32, f64
-        from facula.ops.kernels.gemm import Copy, Product, plan_product
+        from facula.ops.kernels.gemm import Copy, Product, plan_product, words
 
         self.copies: set[int] = set()
         self.transposed = transpose_a, transpose_b
@@ -185,12 +194,15 @@ class _Product:
                 b, transpose_b = _dense(b, transpose_b), False
             plus = self.out if 2 in missing else plus
         self.pack = self.product = self.work = None
-        self.swapped = False
+        self.packs = 1
         if self.out.numel:
-            self.swapped = found.swapped
-            self.product = Launch(found.product.kernel, found.product.count, found.product.grain, found.product.numbers)
-            if found.pack is not None:
-                self.pack = Launch(found.pack.kernel, found.pack.count, found.pack.grain, found.pack.numbers)
+            step, pack = found.product, found.pack
+            numbers = words(step.numbers)
+            tail = (ctypes.addressof(numbers),) if plus is not None else (ctypes.addressof(numbers), 0)
+            self.product = Launch(step.kernel, step.count, step.grain, tail, numbers)
+            if pack is not None:
+                self.packs = 0 if found.swapped else 1
+                self.pack = Launch(pack.kernel, pack.count, pack.grain, pack.numbers)
                 self.work = layout((found.workspace // a.dtype.itemsize,), None, a.dtype, a.device)
 
     def __call__(self, a: Any, b: Any, plus: Any) -> Any:
@@ -202,15 +214,13 @@ class _Product:
             b = self._copy(1, b) if 1 in self.copies else b
             if 2 in self.copies:
                 plus = contiguous(expand(plus, self.out.shape))
-        if self.swapped:
-            a, b = b, a
+        operands = [result, a, b] if plus is None else [result, a, b, plus]
         if self.pack is not None:
             work = new_tensor(self.work)
-            self.pack((work, b))
-            b = work
-        self.product((result, a, b, a if plus is None else plus))
+            self.pack((work, operands[1 + self.packs]))
+            operands[1 + self.packs] = work
+        self.product(operands)
         return result
-
 
     def _copy(self, operand: int, x: Any) -> Any:
         """op(x) as rows without gaps."""
@@ -230,16 +240,29 @@ def inner(a: Any, b: Any) -> Any:
         if kind == "f":
             return convert(inner(convert(a, dt.float32), convert(b, dt.float32)), dtype)
         return multiply(a, b)
-    key = a._layout
-    launch = _inner.get(key)
+    launch = _inner_launch(a._layout)
+    result = new_tensor(layout((), None, dtype, a._layout.device))
+    launch((result, contiguous(a), contiguous(b)))
+    return result
+
+
+def _inner_launch(vector: Layout) -> Launch:
+    launch = _inner.get(vector)
     if launch is None:
         from facula.kernel.types import f32, f64
         from facula.ops.kernels.gemm_dot import inner_kernel
 
-        launch = _inner[key] = Launch(inner_kernel(f32 if dtype is dt.float32 else f64), 1, 1, (key.numel,))
-    result = new_tensor(layout((), None, dtype, key.device))
-    launch((result, contiguous(a), contiguous(b)))
-    return result
+        T = f32 if vector.dtype is dt.float32 else f64
+        launch = _inner[vector] = Launch(inner_kernel(T), 1, 1, (vector.numel,))
+    return launch
+
+
+def single_inner(a: Any, b: Any) -> tuple[Launch, Layout] | None:
+    """The same as `single_launch` for an inner product that has run."""
+    own = a._layout
+    if own.dtype not in (dt.float32, dt.float64) or not (own.contiguous and b._layout.contiguous):
+        return None
+    return _inner_launch(own), layout((), None, own.dtype, own.device)
 
 
 # -- integers and complex numbers ------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from typing import Any
 from facula.core import dtype as dt
 from facula.engine.modes import modes
 from facula.ops import scalar as sc
-from facula.ops.copy import convert
+from facula.ops.copy import convert, copy_result
 from facula.ops.define import FUNCTIONS, composite, layout_of, operator
-from facula.ops.reduction import numpy_names, reduced_to, reduction
+from facula.ops.reduction import index_of, numpy_names, reduced_to, reduction, with_numpy_names
 
 
 # -- sums ------------------------------------------------------------------------------------------------------------
@@ -54,6 +54,7 @@ mean.gradient(input=lambda grad, n: grad / n)
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The mean of the elements that are not NaN.
 
@@ -72,6 +73,7 @@ def _count(input: Any) -> Any:
 
 
 @composite(method=True)
+@with_numpy_names
 def count_nonzero(input: Any, dim: Any = None) -> Any:
     """How many elements are not zero, of all or along `dim`.
 
@@ -187,6 +189,7 @@ amin.gradient(input=shared_evenly)
 
 
 @composite(method=True)
+@with_numpy_names
 def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False, out: Any = None) -> Any:
     """(the smallest, the largest) element, of all or along one dimension.
 
@@ -201,12 +204,12 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False, out: Any = No
         raise TypeError(f"aminmax(): argument 'dim' must be int, not {type(dim).__name__}")
     found = amin(input, dim, keepdim), amax(input, dim, keepdim)
     if out is not None:
-        return pair(*(FUNCTIONS["internal"]["copy_result"](target, part) for target, part in zip(out, found, strict=True)))
+        return pair(*(copy_result(target, part) for target, part in zip(out, found, strict=True)))
     return pair(*found)
 
 
 # -- logsumexp -------------------------------------------------------------------------------------------------------
-@reduction(combine="max", public=False)
+@reduction(name="logsumexp", combine="max", public=False)
 def _shift(input: Any) -> Any:
     return input
 
@@ -224,6 +227,7 @@ _log_sum_exp.gradient(input=lambda grad, input, out: grad * (input - out.masked_
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     """log(sum(exp(input))) along `dim` (an int or several), without overflow.
 
@@ -291,13 +295,15 @@ def _spread(name: str, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         correction = 1 if given.get("unbiased") in (None, True) else 0
     dtype = layout_of(input, name).dtype
     if dtype.kind not in "fc":
-        raise RuntimeError("std and var only support floating point and complex dtypes")
+        raise RuntimeError(f"{name if with_mean else 'std and var'} only support floating point and complex dtypes")
     if dtype.kind == "c":
         if with_mean or name == "std":
             raise NotImplementedError(f"{name}() of a complex tensor")
         real = FUNCTIONS["torch"]["view_as_real"](input)
         return _spread(name, made, (real.select(-1, 0),), dict(given), False) + _spread(name, made, (real.select(-1, 1),), dict(given), False)
     dim, keepdim = given.get("dim"), given.get("keepdim", False)
+    if dim is not None and not isinstance(dim, (tuple, list)):
+        dim = index_of(dim, name)
     centre = mean(_plain(input), dim, True, dtype=dt.float32 if dtype in (dt.float16, dt.bfloat16) else None)
     if centre._layout.numel and input._layout.numel // centre._layout.numel <= correction:
         import warnings

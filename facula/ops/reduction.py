@@ -18,6 +18,7 @@ How a reduction walks memory is decided here, once per combination of layouts; t
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from facula.core.shapes import contiguous_stride, normalize_dim, normalize_dims,
 from facula.core.strides import collapse, elementwise_stride
 from facula.engine.modes import modes
 from facula.ops.copy import convert
-from facula.ops.define import Operator, parameters_of, publish, with_out
+from facula.ops.define import Operator, layout_of, parameters_of, publish, with_out
 from facula.ops.dispatch import Launch
 from facula.ops.expression import Expr, as_expression, variable
 from facula.ops.kernels.reduce import BLOCK, DEPTH, Form, reduce_kernel, strip_of
@@ -121,7 +122,7 @@ class Reduction(Operator):
         """Below autograd: plan, allocate, launch."""
         if type(dim) is list:
             dim = tuple(dim)
-        key = (inputs[0]._layout, dim, keepdim, dtype)
+        key = (layout_of(inputs[0], self.name), dim, keepdim, dtype)
         plan = self.plans.get(key)
         if plan is None:
             plan = self.plans[key] = self._plan(inputs[0], dim, keepdim, dtype)
@@ -151,6 +152,8 @@ class Reduction(Operator):
     def dims(self, dim: Dims, own: Layout) -> tuple[int, ...]:
         """The reduced dimensions, none given meaning all; IndexError or RuntimeError where they are wrong."""
         ndim = len(own.shape)
+        if self.result == "bool" and isinstance(dim, (tuple, list)) and not dim:
+            return ()
         if dim is None or (isinstance(dim, (tuple, list)) and not dim):
             if self.needs_elements and not own.numel:
                 raise RuntimeError(
@@ -160,7 +163,7 @@ class Reduction(Operator):
             return tuple(range(ndim))
         if isinstance(dim, (tuple, list)) and not self.several:
             raise TypeError(f"{self.name}(): argument 'dim' (position 2) must be int, not {type(dim).__name__}")
-        dims = normalize_dims(dim, ndim) if isinstance(dim, (tuple, list)) else (normalize_dim(index_of(dim, self.name), ndim),)
+        dims = normalize_dims(dim, ndim) if isinstance(dim, (tuple, list)) else (normalize_dim(index_of(dim, self.name, self.several), ndim),)
         if ndim == 0:
             return ()
         if self.needs_elements and not own.numel:
@@ -294,12 +297,13 @@ def kept_dtype(compute: dt.dtype) -> dt.dtype:
     return dt.float32 if compute in (dt.float16, dt.bfloat16) else compute
 
 
-def index_of(dim: Any, name: str) -> int:
-    """A dimension given as an int or anything that counts as one."""
+def index_of(dim: Any, name: str, several: bool = False) -> int:
+    """A dimension given as an int or anything that counts as one; TypeError otherwise (`several`: a tuple would do)."""
     if type(dim) is int:
         return dim
     if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-        raise TypeError(f"{name}(): argument 'dim' (position 2) must be int, not {type(dim).__name__}")
+        wanted = "tuple of ints" if several else "int"
+        raise TypeError(f"{name}(): argument 'dim' (position 2) must be {wanted}, not {type(dim).__name__}")
     return int(dim.__index__())
 
 
@@ -398,9 +402,10 @@ def _public(made: Reduction, body: Callable[..., Any]) -> Any:
                 if input._requires_grad and modes.grad_enabled and made.rules:
                     made.attach([input, dim, keepdim, None][:places], ("input",), result)
                 return result
-        if input is not None:
-            return general(input, dim, keepdim, **kwargs)
-        return general(dim=dim, keepdim=keepdim, **kwargs)
+        numpy_names(kwargs)
+        kwargs.setdefault("dim", dim)
+        kwargs.setdefault("keepdim", keepdim)
+        return with_output(**kwargs) if input is None else with_output(input, **kwargs)
 
     call = general if len(made.inputs) > 1 or made.numbers else quick
     call.__name__ = call.__qualname__ = made.name
@@ -416,6 +421,18 @@ def numpy_names(kwargs: dict[str, Any]) -> None:
         kwargs["dim"] = kwargs.pop("axis")
     if "keepdims" in kwargs:
         kwargs["keepdim"] = kwargs.pop("keepdims")
+
+
+def with_numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the function takes NumPy's names as well."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            numpy_names(kwargs)
+        return function(*args, **kwargs)
+
+    return call
 
 
 _shape_plans: dict[Any, Plan] = register_cache({})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from facula.kernel import math as kernel_math
@@ -159,9 +160,15 @@ def _remainder(a: Any, b: Any) -> Any:
     return values.select((rest != 0) & ((rest < 0) ^ (b < 0)), rest + b, rest)
 
 
+def _library(name: str) -> Callable[[Any], Any]:
+    """A function of the kernel library: the elementary ones, or the special ones."""
+    found = getattr(kernel_math, name, None)
+    return found if found is not None else getattr(import_module("facula.kernel.special"), name)  # type: ignore[no-any-return]
+
+
 def _function(name: str) -> Callable[[Any], Any]:
     """An elementary function of one argument, computed by the kernel library's function of that name."""
-    KERNEL[name] = _number_or(lambda x: getattr(kernel_math, name)(x), getattr(math, name, None))
+    KERNEL[name] = _number_or(lambda x: _library(name)(x), getattr(math, name, None))
 
     def function(x: Any) -> Any:
         return make(name, x) if isinstance(x, Expr) else KERNEL[name](x)

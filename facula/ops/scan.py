@@ -18,7 +18,7 @@ from facula.ops.define import FUNCTIONS, Operator, composite, layout_of
 from facula.ops.dispatch import Launch
 from facula.ops.expression import Expr, variable
 from facula.ops.kernels.scan import Running, Scan, running_extremum, running_lanes, scan_columns, scan_lanes, scan_lines
-from facula.ops.reduction import WORK, index_of, numpy_names
+from facula.ops.reduction import WORK, index_of, numpy_names, with_numpy_names
 from facula.runtime.objects import new_tensor
 
 
@@ -213,6 +213,7 @@ _cummax, _cummin = _running("cummax", True), _running("cummin", False)
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def cummax(input: Any, dim: Any) -> Any:
     """(values, indices) of the largest element so far along `dim`; of equal ones the last.
 
@@ -225,6 +226,7 @@ def cummax(input: Any, dim: Any) -> Any:
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def cummin(input: Any, dim: Any) -> Any:
     """(values, indices) of the smallest element so far along `dim`; of equal ones the last.
 
@@ -238,6 +240,7 @@ def cummin(input: Any, dim: Any) -> Any:
 
 # -- composed --------------------------------------------------------------------------------------------------------
 @composite(method=True, out=True)
+@with_numpy_names
 def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """Differences of neighbours along `dim`, taken `n` times, with `prepend` and `append` joined on before.
 

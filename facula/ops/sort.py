@@ -14,7 +14,7 @@ from facula.ops.define import FUNCTIONS, Operator, composite, layout_of
 from facula.ops.dispatch import Launch
 from facula.ops.extremum import picker
 from facula.ops.kernels.sort import SHORT, TOP_MOST, Order, pick_lines, sort_lines, top_lines, words_of
-from facula.ops.reduction import WORK, index_of, numpy_names
+from facula.ops.reduction import WORK, index_of, numpy_names, with_numpy_names
 from facula.runtime.objects import new_tensor
 
 GROUPS = 64
@@ -185,6 +185,7 @@ _top_operator.gradient(input=_to_places)
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def topk(input: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """(values, indices) of the `k` largest (or smallest) elements along `dim`, in order; of equal ones the first.
 
@@ -239,12 +240,14 @@ def _median(name: str, along: Operator, input: Any, dim: Any, keepdim: bool) -> 
     own = layout_of(input, name)
     if dim is None:
         if not own.numel:
-            return FUNCTIONS["torch"]["full"]((), math.nan if own.dtype.kind == "f" else dt.iinfo(own.dtype).min, dtype=own.dtype)
+            nothing = math.nan if own.dtype.kind == "f" else dt.iinfo(own.dtype).min if own.dtype.itemsize >= 4 else 0
+            return FUNCTIONS["torch"]["full"]((), nothing, dtype=own.dtype, device=own.device)
         return along.call(input.reshape(-1), 0, False)[0]
     return getattr(return_types, name)(*along.call(input, dim, keepdim))
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def median(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The middle element in order (the lower of two), of all, or (values, indices) along `dim`; NaN if there is one.
 
@@ -255,6 +258,7 @@ def median(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def nanmedian(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The middle element (the lower of two) of those that are not NaN, of all, or (values, indices) along `dim`.
 
@@ -265,6 +269,7 @@ def nanmedian(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
     """(values, indices) of the most frequent element along `dim`, the smallest of several.
 
@@ -278,6 +283,7 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """(values, indices) of the `k`-th smallest element along `dim`, counted from 1.
 
@@ -287,7 +293,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     from facula import return_types
 
     shape = layout_of(input, "kthvalue").shape
-    if input._layout.dtype is dt.bool:
+    if shape and input._layout.dtype is dt.bool:
         raise NotImplementedError("\"kthvalue_cpu\" not implemented for 'Bool'")
     size = shape[normalize_dim(dim, len(shape))] if shape else 1
     if not 1 <= k <= size:
@@ -349,6 +355,7 @@ def _quantile(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolat
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def quantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
     """The `q`-th quantiles (a number or a 1-d tensor in [0, 1]) of all elements or along `dim`; NaN if there is one.
 
@@ -361,6 +368,7 @@ def quantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, inte
 
 
 @composite(method=True, out=True)
+@with_numpy_names
 def nanquantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
     """`quantile` of the elements that are not NaN.
 

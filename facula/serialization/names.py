@@ -412,7 +412,7 @@ def _is_plain(function: Any) -> bool:
 
 
 def _function_of_nn(module: str, name: str) -> Any:
-    if module not in ("torch.nn.functional", "facula.nn.functional") or name.startswith("_"):
+    if module not in ("torch.nn.functional", "torch._C._nn") or name.startswith("_"):
         return None
     found = getattr(facula.nn.functional, name, None)
     return found if isinstance(found, (FunctionType, BuiltinFunctionType)) else None

@@ -145,20 +145,19 @@ def _torch_name(obj: Any) -> bytes | None:
         return _reference("torch", obj.name)
     if isinstance(obj, rebuild.StorageType):
         return _reference(rebuild.TORCH_MODULES[obj.name], obj.name)
+    name: str = obj.__qualname__
+    short = name.rpartition(".")[2]
+    if not isinstance(obj, type):
+        # Operators go by the public namespace that has them; compiled ones don't know where they are.
+        for home, namespace in (("torch.nn.functional", vars(facula.nn.functional)), ("torch", FUNCTIONS["torch"])):
+            if namespace.get(short) is obj:
+                return _reference(home, short)
     module = getattr(obj, "__module__", None)
     if not isinstance(module, str) or not module.startswith(HOUSE):
         return None
-    name: str = obj.__qualname__
     if module == rebuild.__name__:
         return _reference(rebuild.TORCH_MODULES[name], name)
-    if obj in _HOMES:
-        return _reference(_HOMES[obj], name)
-    if not isinstance(obj, type):
-        # Operators go by the public namespace that has them.
-        for home, namespace in (("torch.nn.functional", vars(facula.nn.functional)), ("torch", FUNCTIONS["torch"])):
-            if namespace.get(name) is obj:
-                return _reference(home, name)
-    return _reference("torch." + module.removeprefix(HOUSE), name)
+    return _reference(_HOMES.get(obj, "torch." + module.removeprefix(HOUSE)), name)
 
 
 def _reference(module: str, name: str) -> bytes:

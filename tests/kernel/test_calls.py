@@ -7,8 +7,29 @@ import pytest
 
 from facula.kernel import link
 from facula.kernel.language import (
-    KernelError, address_of, atomic, atomic_load, atomic_store, barrier, call_address, call_extern, call_kernel,
-    compare_exchange, f32, f64, i8, i32, i64, kernel, load, parallel, pause, ptr, store, u8, vec,
+    KernelError,
+    address_of,
+    atomic,
+    atomic_load,
+    atomic_store,
+    barrier,
+    call_address,
+    call_extern,
+    call_kernel,
+    compare_exchange,
+    f32,
+    f64,
+    i8,
+    i32,
+    i64,
+    kernel,
+    load,
+    parallel,
+    pause,
+    ptr,
+    store,
+    u8,
+    vec,
 )  # fmt: skip
 from tests.kernel.harness import both
 

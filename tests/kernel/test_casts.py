@@ -52,7 +52,9 @@ def samples(source, to):
     if to.kind == "i" and to.bits >= 32:
         x = np.concatenate([x, [1e30, -1e30, np.inf, -np.inf, np.nan]])
     if to.kind == "f":
-        x = np.concatenate([x, -x, [np.inf, -np.inf, np.nan, 1e-8, 6e-8, 1e-40, 65519.9, 65520.0, 3e38, 1.00390625, 1.01171875]])
+        x = np.concatenate(
+            [x, -x, [np.inf, -np.inf, np.nan, 1e-8, 6e-8, 1e-40, 65519.9, 65520.0, 3e38, 1.00390625, 1.01171875]]
+        )
     with np.errstate(over="ignore"):
         x = x.astype(np.float32 if source is bf16 else NUMPY[source.name])
     return bits_of_bf16(x) if source is bf16 else x

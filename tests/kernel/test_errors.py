@@ -5,7 +5,21 @@ import pytest
 
 from facula.kernel.errors import KernelError
 from facula.kernel.language import (
-    b1, bitcast, f32, f64, fma, i32, i64, kernel, load, parallel, ptr, select, store, unroll, vec,
+    b1,
+    bitcast,
+    f32,
+    f64,
+    fma,
+    i32,
+    i64,
+    kernel,
+    load,
+    parallel,
+    ptr,
+    select,
+    store,
+    unroll,
+    vec,
 )  # fmt: skip
 
 
@@ -39,7 +53,13 @@ def test_untyped_number_that_changes_in_a_loop():
             total = total + p[i]
         return total
 
-    refuses(k, "'total' starts as the number 0.0 and changes in a loop: give it a type, f32(0.0)", "for i", np.zeros(2, np.float32), 2)
+    refuses(
+        k,
+        "'total' starts as the number 0.0 and changes in a loop: give it a type, f32(0.0)",
+        "for i",
+        np.zeros(2, np.float32),
+        2,
+    )
 
 
 def test_mixing_types():

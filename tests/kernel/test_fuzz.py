@@ -51,7 +51,9 @@ class Writer:
         if t == "b1":
             kind = self.pick(*INTEGERS, *FLOATS)
             compared = f"({e(kind)} {self.pick('<', '<=', '>', '>=', '==', '!=')} {e(kind)})"
-            return self.pick(compared, compared, f"({e()} and {e()})", f"({e()} or {e()})", f"(not {e()})", f"({e()} ^ {e()})")
+            return self.pick(
+                compared, compared, f"({e()} and {e()})", f"({e()} or {e()})", f"(not {e()})", f"({e()} ^ {e()})"
+            )
         if t in FLOATS:
             other = self.pick(*INTEGERS, *FLOATS, "b1")
             return self.pick(
@@ -62,7 +64,7 @@ class Writer:
         if t in INTEGERS:
             bits = 7 if t in ("i8", "u8") else 31
             return self.pick(
-                f"({e()} + {e()})", f"({e()} - {e()})", f"({e()} * {e()})", f"({e()} // ({e()} | 1 & 7 | 1))",
+                f"({e()} + {e()})", f"({e()} - {e()})", f"({e()} * {e()})", f"({e()} // (({e()} & 7) | 1))",
                 f"({e()} % ({e()} & 15 | 1))", f"({e()} // {self.pick(2, 8, 5)})", f"({e()} % {self.pick(4, 7)})",
                 f"({e()} & {e()})", f"({e()} | {e()})", f"({e()} ^ {e()})", f"(~{e()})", f"(-{e()})",
                 f"({e()} << ({e()} & {bits}))", f"({e()} >> ({e()} & {bits}))", f"{t}({e(self.pick(*INTEGERS, 'b1'))})",
@@ -85,7 +87,9 @@ class Writer:
     def leaf(self, t):
         if self.random.random() < 0.6:
             return self.pick(*self.names[t])
-        number = self.pick("0.0", "1.5", "-0.25", "3.0", "1e10") if t in [*FLOATS, "V"] else str(self.random.randrange(100))
+        number = (
+            self.pick("0.0", "1.5", "-0.25", "3.0", "1e10") if t in [*FLOATS, "V"] else str(self.random.randrange(100))
+        )
         return f"b1({self.pick(True, False)})" if t == "b1" else f"{t}({number})"
 
     def block(self, indent, depth, loop):
@@ -161,7 +165,9 @@ def test_random_kernels(seed, tmp_path):
                 else:
                     info = np.iinfo(dtype)
                     small = rng.integers(-5 if info.min else 0, 20, 10)
-                    arrays.append(np.where(rng.random(10) < 0.7, small, rng.integers(info.min, info.max, 10)).astype(dtype))
+                    arrays.append(
+                        np.where(rng.random(10) < 0.7, small, rng.integers(info.min, info.max, 10)).astype(dtype)
+                    )
             try:
                 both(getattr(module, f"k{k}"), *arrays, n)
             except Exception as error:

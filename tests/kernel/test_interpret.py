@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from facula.kernel.language import (
-    KernelError, f32, gather, i32, i64, kernel, load, ptr, stack_array, store, tail_mask, u64, vec,
+    KernelError,
+    f32,
+    gather,
+    i32,
+    i64,
+    kernel,
+    load,
+    ptr,
+    stack_array,
+    store,
+    tail_mask,
+    u64,
+    vec,
 )  # fmt: skip
 
 

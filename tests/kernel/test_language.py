@@ -4,7 +4,25 @@ import numpy as np
 import pytest
 
 from facula.kernel.language import (
-    b1, f32, f64, i8, i16, i32, i64, kernel, popcount, ptr, select, u8, u16, u32, u64, udiv, unroll, urem, ushr,
+    b1,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    kernel,
+    popcount,
+    ptr,
+    select,
+    u8,
+    u16,
+    u32,
+    u64,
+    udiv,
+    unroll,
+    urem,
+    ushr,
 )  # fmt: skip
 from tests.kernel.harness import both
 
@@ -56,7 +74,19 @@ def test_division_follows_python(T):
 
 @pytest.mark.parametrize("T", [f32, f64], ids=repr)
 def test_float_operators(T):
-    from facula.kernel.language import absolute, ceil, copysign, floor, fma, maximum, minimum, remainder, rint, sqrt, trunc
+    from facula.kernel.language import (
+        absolute,
+        ceil,
+        copysign,
+        floor,
+        fma,
+        maximum,
+        minimum,
+        remainder,
+        rint,
+        sqrt,
+        trunc,
+    )
 
     @kernel
     def k(out: ptr(T), a: ptr(T), b: ptr(T), n: i64):
@@ -70,7 +100,9 @@ def test_float_operators(T):
 
     dtype = np.float32 if T is f32 else np.float64
     info = np.finfo(dtype)
-    edge = np.array([0.0, -0.0, 1, -1, 0.5, 2.5, -3.5, 1e-3, 7, np.inf, -np.inf, np.nan, info.max, info.tiny, 1e-45], dtype)
+    edge = np.array(
+        [0.0, -0.0, 1, -1, 0.5, 2.5, -3.5, 1e-3, 7, np.inf, -np.inf, np.nan, info.max, info.tiny, 1e-45], dtype
+    )
     a, b = (x.ravel() for x in np.meshgrid(edge, edge))
     _, out, *_ = both(k, np.zeros(26 * len(a), dtype), a, b, len(a))
     with np.errstate(all="ignore"):
@@ -89,8 +121,15 @@ def test_comparisons(T):
             for j in unroll(range(6)):
                 out[i * 6 + j] = results[j]
 
-    dtype = {"b1": "bool"}.get(T.name) or T.name.replace("u", "uint").replace("i", "int", T.kind == "i").replace("f", "float")
-    edge = {"f": [0.0, -0.0, 1, -1, np.inf, np.nan], "b": [0, 1]}.get(T.kind) or [0, 1, 127, -1 if T.kind == "i" else 200]
+    dtype = {"b1": "bool"}.get(T.name) or T.name.replace("u", "uint").replace("i", "int", T.kind == "i").replace(
+        "f", "float"
+    )
+    edge = {"f": [0.0, -0.0, 1, -1, np.inf, np.nan], "b": [0, 1]}.get(T.kind) or [
+        0,
+        1,
+        127,
+        -1 if T.kind == "i" else 200,
+    ]
     values = np.array(edge).astype(dtype)
     a, b = (x.ravel() for x in np.meshgrid(values, values))
     _, out, *_ = both(k, np.zeros(6 * len(a), bool), a, b, len(a))
@@ -102,7 +141,19 @@ def test_logic_of_truth_values():
     def k(out: ptr(b1), a: ptr(b1), b: ptr(b1), n: i64):
         for i in range(n):
             x, y = a[i], b[i]
-            results = [x and y, x or y, not x, x & y, x | y, x ^ y, ~x, True and x, False or y, x and True, 0 <= i64(x) < 1]
+            results = [
+                x and y,
+                x or y,
+                not x,
+                x & y,
+                x | y,
+                x ^ y,
+                ~x,
+                True and x,
+                False or y,
+                x and True,
+                0 <= i64(x) < 1,
+            ]
             for j in unroll(range(11)):
                 out[i * 11 + j] = results[j]
 

@@ -1,4 +1,6 @@
-"""What the tests of `facula.nn` share: running the same lines on facula and on PyTorch, and comparing what comes out."""
+"""What the tests of `facula.nn` share: running the same lines on facula and on PyTorch, and comparing what comes
+out.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def outcome(program: Callable[[Any], Any], torch: Any) -> str:
 
 @pytest.fixture
 def agree() -> Callable[[Callable[[Any], Any]], str]:
-    """`agree(program)` runs `program(torch)` on both and fails unless the outcomes are the same text, which it returns."""
+    """`agree(program)` runs `program(torch)` on both and fails unless the outcomes are the same text, which it
+    returns.
+    """
     torch = pytest.importorskip("torch")
 
     def check(program: Callable[[Any], Any]) -> str:

@@ -10,7 +10,6 @@ import pytest
 import facula
 from facula import nn
 
-
 PROGRAMS = [
     lambda torch: torch.nn.Parameter(torch.ones(2)),
     lambda torch: torch.nn.Parameter(torch.ones(2), requires_grad=False),

@@ -1,6 +1,7 @@
 """`nn.functional`: everything a layer computes, as functions without state.
 
-A name is looked up at its first use: functions composed here live in the files of this package, one per family; the others are operators
+A name is looked up at its first use: functions composed here live in the files of this package, one per family; the
+others are operators
 and are taken from the registry.
 
 In: names. Out: functions. It must never know about modules.
@@ -12,8 +13,9 @@ from typing import Any
 
 _FAMILIES = {
     "activation": (
-        "_get_softmax_dim celu elu glu gumbel_softmax hardsigmoid hardswish hardtanh leaky_relu log_softmax mish relu relu6 rrelu selu "
-        "sigmoid silu softmax softmin softsign tanh tanhshrink threshold"
+        "_get_softmax_dim celu elu glu gumbel_softmax hardsigmoid hardswish hardtanh leaky_relu log_softmax mish relu "
+        "relu6 rrelu selu "
+        "sigmoid silu softmax softmin tanh threshold"
     ),
     "attention": (
         "_canonical_mask _check_key_padding_mask _in_projection _in_projection_packed _mha_shape_check _none_or_dtype "
@@ -22,13 +24,17 @@ _FAMILIES = {
     "dropouts": "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
     "products": "bilinear pdist",
     "loss": (
-        "binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cosine_similarity cross_entropy ctc_loss "
-        "gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss multi_margin_loss "
-        "multilabel_margin_loss multilabel_soft_margin_loss nll_loss pairwise_distance poisson_nll_loss smooth_l1_loss soft_margin_loss "
+        "binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cosine_similarity cross_entropy "
+        "ctc_loss "
+        "gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss "
+        "multi_margin_loss "
+        "multilabel_margin_loss multilabel_soft_margin_loss nll_loss pairwise_distance poisson_nll_loss "
+        "smooth_l1_loss soft_margin_loss "
         "triplet_margin_loss triplet_margin_with_distance_loss"
     ),
     "normalization": (
-        "_verify_batch_size _verify_spatial_size batch_norm group_norm instance_norm layer_norm local_response_norm normalize rms_norm"
+        "_verify_batch_size _verify_spatial_size batch_norm group_norm instance_norm layer_norm local_response_norm "
+        "normalize rms_norm"
     ),
     "padding": "pad",
     "pooling": (
@@ -39,16 +45,19 @@ _FAMILIES = {
     ),
     "sparse": "_no_grad_embedding_renorm_ embedding embedding_bag one_hot",
     "vision": (
-        "affine_grid channel_shuffle fold grid_sample interpolate pixel_shuffle pixel_unshuffle unfold upsample upsample_bilinear "
+        "affine_grid channel_shuffle fold grid_sample interpolate pixel_shuffle pixel_unshuffle unfold upsample "
+        "upsample_bilinear "
         "upsample_nearest"
     ),
 }
 _HOMES = {name: family for family, names in _FAMILIES.items() for name in names.split()}
 
-_OPERATORS = (
-    "avg_pool1d avg_pool2d avg_pool3d celu_ conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d elu_ gelu "
-    "hardshrink hardtanh_ leaky_relu_ linear logsigmoid prelu relu_ rrelu_ scaled_dot_product_attention selu_ softplus softshrink threshold_"
-).split()
+_OPERATOR_NAMES = (
+    "avg_pool1d avg_pool2d avg_pool3d celu_ conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d "
+    "conv_transpose3d elu_ gelu hardshrink hardtanh_ leaky_relu_ linear logsigmoid prelu relu_ rrelu_ "
+    "scaled_dot_product_attention selu_ softplus softshrink softsign tanhshrink threshold_"
+)
+_OPERATORS = frozenset(_OPERATOR_NAMES.split())
 
 __all__ = sorted(name for name in (*_HOMES, *_OPERATORS) if not name.startswith("_"))
 

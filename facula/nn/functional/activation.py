@@ -1,6 +1,7 @@
 """Activation functions: an operator and its in-place form behind one name.
 
-In: tensors. Out: tensors of the same shape, or the input itself where `inplace` is true. The formulas are with the layers of
+In: tensors. Out: tensors of the same shape, or the input itself where `inplace` is true. The formulas are with the
+layers of
 `facula.nn.modules.activation`, and in the operators.
 """
 
@@ -68,7 +69,9 @@ def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """x where x >= 0, else a x; a is drawn uniformly from [lower, upper] when training, else their mean."""
-    return op.rrelu_(input, lower, upper, training) if inplace else op.rrelu(input, lower, upper, training)
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2, inplace)
+    return op.rrelu_(input, lower, upper, True) if inplace else op.rrelu(input, lower, upper, True)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -79,16 +82,6 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x))."""
     return op.mish_(input) if inplace else op.mish(input)
-
-
-def softsign(input: Tensor) -> Tensor:
-    """x / (1 + |x|)."""
-    return input / (input.abs() + 1)
-
-
-def tanhshrink(input: Tensor) -> Tensor:
-    """x - tanh(x)."""
-    return input - input.tanh()
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -152,9 +145,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return (-input).softmax(dim) if dtype is None else (-input).softmax(dim, dtype=dtype)
 
 
-def gumbel_softmax(
-    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
-) -> Tensor:
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A differentiable draw from a categorical distribution.
 
     Args:

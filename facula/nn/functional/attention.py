@@ -1,6 +1,7 @@
 """Multi-head attention as one function: projections, masks, heads and the way back.
 
-In: queries, keys and values of shape (length, batch, features), and the weights. Out: (length, batch, features) and, if wanted, the
+In: queries, keys and values of shape (length, batch, features), and the weights. Out: (length, batch, features) and,
+if wanted, the
 attention weights. It must never know about modules.
 
 Source: Vaswani et al., "Attention is all you need", 2017.
@@ -71,7 +72,8 @@ def _mha_shape_check(
     kind, dims = ("batched", 3) if batched else ("unbatched", 2)
     if key.dim() != dims or value.dim() != dims:
         raise AssertionError(
-            f"For {kind} (`query` {dims}-D), expected `key` and `value` to be {dims}-D but found {key.dim()}-D and {value.dim()}-D "
+            f"For {kind} (`query` {dims}-D), expected `key` and `value` to be {dims}-D but found {key.dim()}-D and "
+            f"{value.dim()}-D "
             "tensors respectively"
         )
     if key_padding_mask is not None and key_padding_mask.dim() != dims - 1:
@@ -82,7 +84,8 @@ def _mha_shape_check(
     if attn_mask is not None:
         if attn_mask.dim() not in (2, 3):
             raise AssertionError(
-                f"For {kind} (`query` {dims}-D), expected `attn_mask` to be `None`, 2-D or 3-D but found {attn_mask.dim()}-D tensor instead"
+                f"For {kind} (`query` {dims}-D), expected `attn_mask` to be `None`, 2-D or 3-D but found "
+                f"{attn_mask.dim()}-D tensor instead"
             )
         if not batched and attn_mask.dim() == 3:
             expected = (num_heads, query.shape[0], key.shape[0])
@@ -128,9 +131,7 @@ def _check_key_padding_mask(key_padding_mask: Tensor, src_len: int, bsz: int) ->
     if key_padding_mask.size(0) != bsz:
         raise AssertionError(f"Expected key_padded_mask.shape[0] to be {bsz}, but got {key_padding_mask.size(0)}")
     if key_padding_mask.size(1) != src_len:
-        raise AssertionError(
-            f"Expected key_padded_mask.shape[1] to be {src_len}, but got {key_padding_mask.size(1)}"
-        )
+        raise AssertionError(f"Expected key_padded_mask.shape[1] to be {src_len}, but got {key_padding_mask.size(1)}")
 
 
 def multi_head_attention_forward(
@@ -174,7 +175,8 @@ def multi_head_attention_forward(
         training: whether there is dropout. Default: True
         key_padding_mask: (N, S), true (or minus infinity) where a key is not to be seen. Default: none
         need_weights: also return the attention weights. Default: True
-        attn_mask: (L, S) or (N num_heads, L, S), true (or minus infinity) where a query must not see a key. Default: none
+        attn_mask: (L, S) or (N num_heads, L, S), true (or minus infinity) where a query must not see a key. Default:
+            none
         use_separate_proj_weight: use the next three instead of `in_proj_weight`. Default: False
         q_proj_weight, k_proj_weight, v_proj_weight: (E, E), (E, E_k), (E, E_v).
         static_k, static_v: (N num_heads, S, E / num_heads), in the place of the projected ones. Default: none
@@ -267,9 +269,7 @@ def multi_head_attention_forward(
     return (result if batched else result.squeeze(1)), shown
 
 
-def _check_sizes(
-    query: Tensor, key: Tensor, value: Tensor, embed_dim: int, num_heads: int, separate: bool
-) -> int:
+def _check_sizes(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, num_heads: int, separate: bool) -> int:
     """The number of features per head."""
     features = query.shape[-1]
     if features != embed_dim:
@@ -278,9 +278,7 @@ def _check_sizes(
     if head * num_heads != features:
         raise AssertionError(f"embed_dim {features} not divisible by num_heads {num_heads}")
     if separate and key.shape[:2] != value.shape[:2]:
-        raise AssertionError(
-            f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}"
-        )
+        raise AssertionError(f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}")
     if not separate and key.shape != value.shape:
         raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
     return head

@@ -28,7 +28,8 @@ def ctc_values(
     times, sizes = _lengths(input_lengths, samples), _lengths(target_lengths, samples)
     if max(times, default=0) > steps:
         raise RuntimeError(
-            f"Expected input_lengths to have value at most {steps}, but got value {max(times)} (while checking arguments for ctc_loss_allocate_outputs)"
+            f"Expected input_lengths to have value at most {steps}, but got value {max(times)} (while checking "
+            "arguments for ctc_loss_allocate_outputs)"
         )
     labels = _extended(targets, sizes, blank, samples)
     width = labels.size(1)

@@ -1,6 +1,7 @@
 """Dropout functions. In evaluation, and for p = 0, they return their input.
 
-In: a tensor and a probability. Out: a tensor of the same shape. Random numbers are drawn one per element or per channel, in PyTorch's order.
+In: a tensor and a probability. Out: a tensor of the same shape. Random numbers are drawn one per element or per
+channel, in PyTorch's order.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     dims = input.dim()
     if dims not in (2, 3):
         raise RuntimeError(
-            f"dropout1d: Expected 2D or 3D input, but received a {dims}D input. Note that dropout1d exists to provide channel-wise "
-            "dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. 2D or 3D inputs)."
+            f"dropout1d: Expected 2D or 3D input, but received a {dims}D input. Note that dropout1d exists to provide "
+            "channel-wise "
+            "dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. "
+            "2D or 3D inputs)."
         )
     return (_channels if dims == 3 else _channels_without_batch)(input, p, training, inplace)
 
@@ -72,15 +75,21 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     dims = input.dim()
     if dims not in (3, 4):
         _warn(
-            f"dropout2d: Received a {dims}-D input to dropout2d, which is deprecated and will result in an error in a future release. To "
-            "retain the behavior and silence this warning, please use dropout instead. Note that dropout2d exists to provide channel-wise "
-            "dropout on inputs with 2 spatial dimensions, a channel dimension, and an optional batch dimension (i.e. 3D or 4D inputs)."
+            f"dropout2d: Received a {dims}-D input to dropout2d, which is deprecated and will result in an error in a "
+            "future release. To "
+            "retain the behavior and silence this warning, please use dropout instead. Note that dropout2d exists to "
+            "provide channel-wise "
+            "dropout on inputs with 2 spatial dimensions, a channel dimension, and an optional batch dimension (i.e. "
+            "3D or 4D inputs)."
         )
     if dims == 3:
         _warn(
-            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired - input is "
-            "interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a future release to interpret the "
-            "input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D channel-wise dropout behavior, please switch "
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is "
+            "desired - input is "
+            "interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a future "
+            "release to interpret the "
+            "input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D channel-wise dropout "
+            "behavior, please switch "
             "to using dropout1d instead."
         )
     return _channels(input, p, training, inplace)
@@ -92,9 +101,12 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     dims = input.dim()
     if dims not in (4, 5):
         _warn(
-            f"dropout3d: Received a {dims}-D input to dropout3d, which is deprecated and will result in an error in a future release. To "
-            "retain the behavior and silence this warning, please use dropout instead. Note that dropout3d exists to provide channel-wise "
-            "dropout on inputs with 3 spatial dimensions, a channel dimension, and an optional batch dimension (i.e. 4D or 5D inputs)."
+            f"dropout3d: Received a {dims}-D input to dropout3d, which is deprecated and will result in an error in a "
+            "future release. To "
+            "retain the behavior and silence this warning, please use dropout instead. Note that dropout3d exists to "
+            "provide channel-wise "
+            "dropout on inputs with 3 spatial dimensions, a channel dimension, and an optional batch dimension (i.e. "
+            "4D or 5D inputs)."
         )
     return (_channels if dims == 5 else _channels_without_batch)(input, p, training, inplace)
 

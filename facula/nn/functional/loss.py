@@ -1,13 +1,15 @@
 """Loss functions.
 
-All take `reduction`: 'mean' (the default), 'sum', or 'none' for one value per element or sample. The formulas are with the layers of
+All take `reduction`: 'mean' (the default), 'sum', or 'none' for one value per element or sample. The formulas are with
+the layers of
 `facula.nn.modules.loss`. They must never know about modules.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from facula.engine.modes import no_grad
 from facula.nn.functional._operators import operators as op
@@ -19,7 +21,8 @@ def _warn_broadcast(input: Tensor, target: Tensor) -> None:
     import warnings
 
     warnings.warn(
-        f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). This will likely lead to incorrect "
+        f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). This will "
+        "likely lead to incorrect "
         "results due to broadcasting. Please ensure they have the same size.",
         stacklevel=3,
     )
@@ -167,7 +170,8 @@ def binary_cross_entropy(
         reduction = legacy_get_string(size_average, reduce)
     if target.shape != input.shape:
         raise ValueError(
-            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is deprecated. Please ensure they "
+            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is "
+            "deprecated. Please ensure they "
             "have the same size."
         )
     return op.binary_cross_entropy(input, target, weight=weight, reduction=reduction)
@@ -229,7 +233,8 @@ def gaussian_nll_loss(
     """The negative log-likelihood of a normal distribution; see `GaussianNLLLoss`.
 
     Raises:
-        ValueError: a negative variance, or variances of a shape that fits neither the input nor all but its last dimension.
+        ValueError: a negative variance, or variances of a shape that fits neither the input nor all but its last
+            dimension.
     """
     if isinstance(var, float):
         if var < 0:
@@ -240,9 +245,7 @@ def gaussian_nll_loss(
     if var.size() != input.size():
         if input.size()[:-1] == var.size():
             var = var.unsqueeze(-1)
-        elif not (
-            input.ndim == var.ndim and sum(b for a, b in zip(input.size(), var.size()) if a != b) == 1
-        ):
+        elif not (input.ndim == var.ndim and sum(b for a, b in zip(input.size(), var.size()) if a != b) == 1):
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
@@ -423,9 +426,7 @@ def _triplet(
     return reduce_loss((near - far + margin).clamp(min=0), reduction)
 
 
-def pairwise_distance(
-    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Tensor:
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last dimension."""
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 

@@ -1,6 +1,7 @@
 """Normalisation functions: they check their arguments and call the operator.
 
-In: tensors and statistics. Out: normalised tensors; running statistics are updated in place. They must never know about modules.
+In: tensors and statistics. Out: normalised tensors; running statistics are updated in place. They must never know
+about modules.
 """
 
 from __future__ import annotations
@@ -120,16 +121,12 @@ def group_norm(
     return op.group_norm(input, num_groups, weight, bias, eps)
 
 
-def rms_norm(
-    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
-) -> Tensor:
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Divide by the root mean square over the last dimensions; see `RMSNorm`."""
     return op.rms_norm(input, normalized_shape, weight, eps)
 
 
-def local_response_norm(
-    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Tensor:
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Divide by a power of the neighbouring channels' mean square; see `LocalResponseNorm`."""
     dim = input.dim()
     if dim < 3:
@@ -146,9 +143,7 @@ def local_response_norm(
     return input / (total / size * alpha + k) ** beta
 
 
-def normalize(
-    input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
-) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """Divide by the p-norm along `dim`, or by `eps` where that is larger.
 
     Example:

@@ -1,6 +1,7 @@
 """Padding: constant, reflected, replicated and circular borders.
 
-In: a tensor and widths, two per dimension, beginning with the last dimension. Out: the enlarged (or, for negative widths, cut) tensor.
+In: a tensor and widths, two per dimension, beginning with the last dimension. Out: the enlarged (or, for negative
+widths, cut) tensor.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
     count = len(widths) // 2
     if count > input.dim():
         raise RuntimeError(
-            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(widths)} and input "
+            "Padding length should be less than or equal to two times the input dimension but got padding length "
+            f"{len(widths)} and input "
             f"of dimension {input.dim()}"
         )
     if mode == "constant":
@@ -45,9 +47,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if count not in (1, 2, 3) or input.dim() not in (count + 1, count + 2):
-        raise NotImplementedError(
-            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now"
-        )
+        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
     result = input
     for position in range(count):
         left, right = widths[2 * position], widths[2 * position + 1]
@@ -66,7 +66,8 @@ def _constant(input: Tensor, widths: list[int], value: float) -> Tensor:
         size = shape[dim] + left + right
         if size < 0:
             raise RuntimeError(
-                f"The input size {shape[dim]}, plus negative padding {left} and {right} resulted in a negative output size, which is "
+                f"The input size {shape[dim]}, plus negative padding {left} and {right} resulted in a negative output "
+                "size, which is "
                 f"invalid. Check dimension {dim} of your input."
             )
         start, stop = max(0, -left), shape[dim] - max(0, -right)
@@ -81,9 +82,7 @@ def _constant(input: Tensor, widths: list[int], value: float) -> Tensor:
     return result
 
 
-def _border(
-    input: Tensor, dim: int, left: int, right: int, mode: str, widths: list[int], original: Tensor
-) -> Tensor:
+def _border(input: Tensor, dim: int, left: int, right: int, mode: str, widths: list[int], original: Tensor) -> Tensor:
     """Pad one dimension by gathering: every new element is a copy of some old one."""
     size = input.shape[dim]
     _check_border(size, dim, left, right, mode, widths, original)
@@ -97,12 +96,11 @@ def _border(
     return input.index_select(dim, index)
 
 
-def _check_border(
-    size: int, dim: int, left: int, right: int, mode: str, widths: list[int], original: Tensor
-) -> None:
+def _check_border(size: int, dim: int, left: int, right: int, mode: str, widths: list[int], original: Tensor) -> None:
     if mode == "reflect" and (left >= size or right >= size):
         raise RuntimeError(
-            f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({left}, {right}) at "
+            "Argument #4: Padding size should be less than the corresponding input dimension, but got: padding "
+            f"({left}, {right}) at "
             f"dimension {dim} of input {list(original.shape)}"
         )
     if mode == "circular" and (left > size or right > size):

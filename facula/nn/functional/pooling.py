@@ -1,6 +1,7 @@
 """Pooling functions composed of the pooling operators, and the choice between values and values with indices.
 
-In: (N, C, *size) or (C, *size). Out: the same with other sizes. The formulas are with the layers of `facula.nn.modules.pooling`.
+In: (N, C, *size) or (C, *size). Out: the same with other sizes. The formulas are with the layers of
+`facula.nn.modules.pooling`.
 """
 
 from __future__ import annotations
@@ -111,34 +112,24 @@ def _power_pool(
     return ((means.sign() * means.abs().relu()) * math.prod(window)) ** (1.0 / norm_type)
 
 
-def lp_pool1d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x^p)^(1/p) over each window."""
     return _power_pool(input, norm_type, kernel_size, stride, ceil_mode, 1, op.avg_pool1d)
 
 
-def lp_pool2d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x^p)^(1/p) over each window."""
     return _power_pool(input, norm_type, kernel_size, stride, ceil_mode, 2, op.avg_pool2d)
 
 
-def lp_pool3d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
+def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x^p)^(1/p) over each window."""
     return _power_pool(input, norm_type, kernel_size, stride, ceil_mode, 3, op.avg_pool3d)
 
 
-def _unpool_output_size(
-    input: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
-) -> list[int]:
+def _unpool_output_size(input: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any) -> list[int]:
     dims = len(kernel_size)
-    default = [
-        (input.shape[d - dims] - 1) * stride[d] + kernel_size[d] - 2 * padding[d] for d in range(dims)
-    ]
+    default = [(input.shape[d - dims] - 1) * stride[d] + kernel_size[d] - 2 * padding[d] for d in range(dims)]
     if output_size is None:
         return default
     output_size = list(output_size)
@@ -146,7 +137,8 @@ def _unpool_output_size(
         output_size = output_size[2:]
     if len(output_size) != dims:
         raise ValueError(
-            f"output_size should be a sequence containing {dims} or {dims + 2} elements, but it has a length of '{len(output_size)}'"
+            f"output_size should be a sequence containing {dims} or {dims + 2} elements, but it has a length of "
+            f"'{len(output_size)}'"
         )
     for d in range(dims):
         low, high = default[d] - stride[d], default[d] + stride[d]
@@ -163,7 +155,8 @@ def _unpool(
     size = _unpool_output_size(input, window, step, pads, output_size)
     if input.shape != indices.shape:
         raise RuntimeError(
-            f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices tensor with shape: "
+            f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices "
+            "tensor with shape: "
             f"{list(indices.shape)}"
         )
     leading = tuple(input.shape[:-dims])

@@ -23,18 +23,18 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
         RuntimeError: sizes that do not fit.
     """
     if input1.dim() != input2.dim():
-        raise RuntimeError(
-            f"bilinear(): input dimensions do not match: got {input1.dim()} and {input2.dim()}"
-        )
+        raise RuntimeError(f"bilinear(): input dimensions do not match: got {input1.dim()} and {input2.dim()}")
     if input1.shape[:-1] != input2.shape[:-1]:
         raise RuntimeError(
-            f"bilinear(): input batch dimensions do not match: got {list(input1.shape[:-1])} and {list(input2.shape[:-1])}"
+            f"bilinear(): input batch dimensions do not match: got {list(input1.shape[:-1])} and "
+            f"{list(input2.shape[:-1])}"
         )
     out, in1, in2 = weight.shape
     for position, (given, needed) in enumerate(((input1, in1), (input2, in2)), 1):
         if given.size(-1) != needed:
             raise RuntimeError(
-                f"bilinear(): input{position} size does not match weight size: got {given.size(-1)} but expected {needed}"
+                f"bilinear(): input{position} size does not match weight size: got {given.size(-1)} but expected "
+                f"{needed}"
             )
     batch = input1.shape[:-1]
     left = input1.reshape(-1, in1) @ weight.permute(1, 0, 2).reshape(in1, out * in2)

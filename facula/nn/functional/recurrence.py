@@ -1,6 +1,7 @@
 """Recurrent networks as functions: cells, layers in one or two directions, and stacks of them.
 
-A sequence is a list of steps, whose batches may shrink towards the end (packed sequences): step t has `sizes[t]` rows, those of the
+A sequence is a list of steps, whose batches may shrink towards the end (packed sequences): step t has `sizes[t]` rows,
+those of the
 sequences that are that long. All products with the input are made at once, before the steps.
 
 In: tensors. Out: tensors. It must never know about modules or packed sequences.
@@ -8,7 +9,8 @@ In: tensors. Out: tensors. It must never know about modules or packed sequences.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from facula.nn.functional._operators import operators as op
 from facula.tensor.tensor import Tensor

@@ -1,6 +1,7 @@
 """Reading images between their pixels: the mathematics of `interpolate` and `grid_sample`.
 
-Resizing works on one dimension after the other: each output element is a weighted sum of a few input elements, so it is a gather and a
+Resizing works on one dimension after the other: each output element is a weighted sum of a few input elements, so it
+is a gather and a
 product. Sampling at free places gathers the neighbours of each place.
 
 In: tensors and plain numbers. Out: tensors; everything is composed of differentiable operators.
@@ -17,9 +18,7 @@ from facula.tensor.tensor import Tensor
 _CUBIC = -0.75
 
 
-def resize(
-    input: Tensor, sizes: list[int], factors: list[float | None], mode: str, align_corners: bool
-) -> Tensor:
+def resize(input: Tensor, sizes: list[int], factors: list[float | None], mode: str, align_corners: bool) -> Tensor:
     """(N, C, *size) -> (N, C, *sizes)."""
     result = input
     for position, (size, factor) in enumerate(zip(sizes, factors)):
@@ -141,12 +140,14 @@ def _check(input: Tensor, grid: Tensor, dims: int, mode: str) -> None:
         )
     if input.shape[0] != grid.shape[0]:
         raise RuntimeError(
-            f"grid_sampler(): expected grid and input to have same batch size, but got input with sizes {list(input.shape)} and grid with "
+            "grid_sampler(): expected grid and input to have same batch size, but got input with sizes "
+            f"{list(input.shape)} and grid with "
             f"sizes {list(grid.shape)}"
         )
     if grid.shape[-1] != dims:
         raise RuntimeError(
-            f"grid_sampler(): expected grid to have size {dims} in last dimension, but got grid with sizes {list(grid.shape)}"
+            f"grid_sampler(): expected grid to have size {dims} in last dimension, but got grid with sizes "
+            f"{list(grid.shape)}"
         )
     if mode == "bicubic" and dims != 2:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
@@ -174,7 +175,9 @@ def _confine(place: Tensor, extent: int, padding_mode: str, align_corners: bool)
 
 
 class _Reader:
-    """Gathers the elements of an image at whole places; those outside are zero or, for the other modes, moved inside."""
+    """Gathers the elements of an image at whole places; those outside are zero or, for the other modes, moved
+    inside.
+    """
 
     def __init__(self, input: Tensor, extents: list[int], padding_mode: str, align_corners: bool) -> None:
         self.flat = input.reshape(input.shape[0], input.shape[1], -1)

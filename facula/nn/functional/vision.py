@@ -25,7 +25,8 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     *batch, channels, height, width = input.shape
     if channels % (r * r):
         raise RuntimeError(
-            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but "
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
+            "but "
             f"input.size(-3)={channels} is not divisible by {r * r}"
         )
     out = channels // (r * r)
@@ -39,7 +40,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     r = downscale_factor
     if input.dim() < 3:
         raise RuntimeError(
-            f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.dim()} dimension(s)"
+            f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input.dim()} "
+            "dimension(s)"
         )
     if r <= 0:
         raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
@@ -60,14 +62,14 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Take the channels of `groups` groups in turn; see `ChannelShuffle`."""
     if input.dim() <= 2:
-        raise RuntimeError(
-            f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input.shape)}"
-        )
+        raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input.shape)}")
     if groups <= 0:
         raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
     batch, channels, *spatial = input.shape
     if channels % groups:
-        raise RuntimeError(f"Number of channels must be divisible by groups. Got {channels} channels and {groups} groups.")
+        raise RuntimeError(
+            f"Number of channels must be divisible by groups. Got {channels} channels and {groups} groups."
+        )
     return input.reshape(batch, groups, channels // groups, *spatial).transpose(1, 2).reshape(input.shape)
 
 
@@ -93,8 +95,10 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     columns = _windows(width, kw, dw, pw, sw, input.device)
     if rows.size(1) < 1 or columns.size(1) < 1:
         raise RuntimeError(
-            f"Given input with spatial size ({height}, {width}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), "
-            f"calculated shape of the array of sliding blocks as ({rows.size(1)}, {columns.size(1)}), but its components must be at least "
+            f"Given input with spatial size ({height}, {width}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), "
+            f"padding=({ph}, {pw}), "
+            f"calculated shape of the array of sliding blocks as ({rows.size(1)}, {columns.size(1)}), but its "
+            "components must be at least "
             "one."
         )
     padded = pad(batched, (pw, pw, ph, ph)) if ph or pw else batched
@@ -121,8 +125,10 @@ def fold(
     columns = _windows(width, kw, dw, pw, sw, input.device)
     if rows.size(1) * columns.size(1) != count:
         raise RuntimeError(
-            f"Given output_size=({height}, {width}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, {pw}), "
-            f"stride=({sh}, {sw}), expected size of input's dimension 2 to match the calculated number of sliding blocks "
+            f"Given output_size=({height}, {width}), kernel_size=({kh}, {kw}), dilation=({dh}, {dw}), padding=({ph}, "
+            f"{pw}), "
+            f"stride=({sh}, {sw}), expected size of input's dimension 2 to match the calculated number of sliding "
+            "blocks "
             f"{rows.size(1)} * {columns.size(1)} = {rows.size(1) * columns.size(1)}, but got input.size(2)={count}."
         )
     channels = features // (kh * kw)
@@ -155,11 +161,13 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     dims = len(size) - 2
     if dims not in (2, 3):
         raise NotImplementedError(
-            f"affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, respectively. Got size {size}."
+            "affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, respectively. Got size "
+            f"{size}."
         )
     if theta.dim() != 3 or theta.shape[-2] != dims or theta.shape[-1] != dims + 1:
         raise ValueError(
-            f"Expected a batch of {dims}D affine matrices of shape Nx{dims}x{dims + 1} for size {size}. Got {theta.shape}."
+            f"Expected a batch of {dims}D affine matrices of shape Nx{dims}x{dims + 1} for size {size}. Got "
+            f"{theta.shape}."
         )
     if min(size) <= 0:
         raise ValueError(f"Expected non-zero, positive output size. Got {size}")
@@ -184,8 +192,10 @@ def _warn_default(name: str) -> None:
     import warnings
 
     warnings.warn(
-        f"Default {name} and {'grid_sample' if name == 'affine_grid' else 'affine_grid'} behavior has changed to align_corners=False "
-        "since 1.3.0. Please specify align_corners=True if the old behavior is desired. See the documentation of grid_sample for details.",
+        f"Default {name} and {'grid_sample' if name == 'affine_grid' else 'affine_grid'} behavior has changed to "
+        "align_corners=False "
+        "since 1.3.0. Please specify align_corners=True if the old behavior is desired. See the documentation of "
+        "grid_sample for details.",
         stacklevel=3,
     )
 
@@ -241,20 +251,23 @@ def interpolate(
         input: with one to three sizes.
         size: the sizes wanted, or
         scale_factor: how many times the input's.
-        mode: 'nearest', 'nearest-exact', 'linear' (one size), 'bilinear' and 'bicubic' (two), 'trilinear' (three) or 'area'. Default:
+        mode: 'nearest', 'nearest-exact', 'linear' (one size), 'bilinear' and 'bicubic' (two), 'trilinear' (three) or
+            'area'. Default:
             'nearest'
         align_corners: whether the corner elements of input and output lie on each other. Default: False
         recompute_scale_factor: use the exact ratio of the sizes instead of `scale_factor`. Default: False
         antialias: not supported together with any mode.
 
     Raises:
-        ValueError: both or neither of `size` and `scale_factor`, sizes of another number, or arguments that the mode does not take.
+        ValueError: both or neither of `size` and `scale_factor`, sizes of another number, or arguments that the mode
+            does not take.
         NotImplementedError: a mode that does not fit the number of sizes.
     """
     if mode in ("nearest", "area", "nearest-exact"):
         if align_corners is not None:
             raise ValueError(
-                "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
+                "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | "
+                "trilinear"
             )
     elif align_corners is None:
         align_corners = False
@@ -263,18 +276,26 @@ def interpolate(
     if antialias:
         if not (mode in ("bilinear", "bicubic", "lanczos") and input.ndim == 4):
             raise ValueError(
-                "Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as input"
+                "Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as "
+                "input"
             )
-        raise NotImplementedError("interpolate: antialias=True is not implemented; blur the input before, or use antialias=False")
+        raise NotImplementedError(
+            "interpolate: antialias=True is not implemented; blur the input before, or use antialias=False"
+        )
     if mode == "area":
         return getattr(op, f"adaptive_avg_pool{dims}d")(input, sizes)
     needed = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}.get(mode, dims)
-    if mode not in ("nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear") or dims not in (1, 2, 3) or needed != dims:
+    if (
+        mode not in ("nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear")
+        or dims not in (1, 2, 3)
+        or needed != dims
+    ):
         if dims in (1, 2, 3) and mode in ("linear", "bilinear", "trilinear"):
             raise NotImplementedError(f"Got {dims + 2}D input, but {mode} mode needs {needed + 2}D input")
         raise NotImplementedError(
             "Input Error: Only 3D, 4D and 5D input Tensors supported (got "
-            f"{input.dim()}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
+            f"{input.dim()}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact "
+            f"(got {mode})"
         )
     from facula.nn.functional.sampling import resize
 
@@ -298,14 +319,16 @@ def _sizes_and_factors(
             return [int(size)] * dims, [None] * dims
         if len(size) != dims:
             raise ValueError(
-                "Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of "
+                "Input and output must have the same number of spatial dimensions, but got input with spatial "
+                "dimensions of "
                 f"{spatial} and output size of {size}. {fit}output size in (o1, o2, ...,oK) format."
             )
         return [int(extent) for extent in size], [None] * dims
     factors = list(scale_factor) if isinstance(scale_factor, (list, tuple)) else [scale_factor] * dims
     if len(factors) != dims:
         raise ValueError(
-            f"Input and scale_factor must have the same number of spatial dimensions, but got input with spatial dimensions of {spatial} "
+            "Input and scale_factor must have the same number of spatial dimensions, but got input with spatial "
+            f"dimensions of {spatial} "
             f"and scale_factor of shape {scale_factor}. {fit}scale_factor in (s1, s2, ...,sK) format."
         )
     sizes = [math.floor(extent * factor) for extent, factor in zip(spatial, factors)]
@@ -317,9 +340,7 @@ def _sizes_and_factors(
 def _deprecated_upsample(name: str) -> None:
     import warnings
 
-    warnings.warn(
-        f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=3
-    )
+    warnings.warn(f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=3)
 
 
 def upsample(

@@ -1,6 +1,7 @@
-"""Backward hooks of modules, made of hooks on the nodes of the autograd graph.
+"""Backward hooks of modules, made of hooks on nodes of the autograd graph.
 
-The arguments and the results of a hooked module each pass through one identity node; what flows through these two nodes in the backward
+The arguments and the results of a hooked module each pass through one identity node; what flows through these two
+nodes in the backward
 is what the hooks are given.
 
 In: a module, its hooks, the tensors that enter and leave it. Out: the same tensors behind an identity node.
@@ -9,29 +10,27 @@ In: a module, its hooks, the tensors that enter and leave it. Out: the same tens
 from __future__ import annotations
 
 import warnings
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
-from facula.autograd.function import Function
 from facula.engine.modes import is_grad_enabled
 from facula.nn.modules._hooks import _WrappedHook
+from facula.ops.define import operator
+from facula.runtime.objects import wrap
 from facula.tensor.tensor import Tensor
 
-_DOCS = (
-    "https://docs.pytorch.org/docs/main/generated/torch.nn.Module.html#torch.nn.Module.register_full_backward_hook"
-)
+_DOCS = "https://docs.pytorch.org/docs/main/generated/torch.nn.Module.html#torch.nn.Module.register_full_backward_hook"
 
 
-class BackwardHookFunction(Function):
-    """The identity, as one node for any number of tensors."""
+@operator(name="module_boundary", function=False)
+def _boundary(tensors: Any) -> tuple[Any, ...]:
+    """The same tensors behind one node, whose hooks see all of their gradients together."""
+    return tuple(wrap(tensor._storage, tensor._data, tensor._layout) for tensor in tensors)
 
-    @staticmethod
-    def forward(ctx: Any, *args: Any) -> Any:  # type: ignore[override]
-        ctx.mark_non_differentiable(*[arg for arg in args if not arg.requires_grad])
-        return args
 
-    @staticmethod
-    def backward(ctx: Any, *args: Any) -> Any:  # type: ignore[override]
-        return args
+@_boundary.joint_gradient("tensors")
+def _boundary_gradient(grads: Any) -> tuple[Any, ...]:
+    return (grads,)
 
 
 class BackwardHook:
@@ -75,7 +74,8 @@ class BackwardHook:
             changed = changed if isinstance(changed, tuple) else (changed,)
             if len(changed) != len(grads):
                 raise RuntimeError(
-                    f"Backward pre hook returned an invalid number of grad_output, got {len(changed)}, but expected {len(grads)}"
+                    f"Backward pre hook returned an invalid number of grad_output, got {len(changed)}, but expected "
+                    f"{len(grads)}"
                 )
             grads = changed
         self.grad_outputs = grads
@@ -87,7 +87,8 @@ class BackwardHook:
 
     def _fire_without_grad_input(self) -> None:
         warnings.warn(
-            "Full backward hook is firing when gradients are computed with respect to module outputs since no inputs require "
+            "Full backward hook is firing when gradients are computed with respect to module outputs since no inputs "
+            "require "
             f"gradients. See {_DOCS} for more details.",
             stacklevel=5,
         )
@@ -96,15 +97,18 @@ class BackwardHook:
             returned = hook(self.module, none, self.grad_outputs)
             if returned is not None and not (isinstance(returned, tuple) and all(grad is None for grad in returned)):
                 raise RuntimeError(
-                    "Backward hook for Modules where no input requires gradient should always return None or None for all gradients."
+                    "Backward hook for Modules where no input requires gradient should always return None or None for "
+                    "all gradients."
                 )
         self.grad_outputs = None
 
     def _on_grad_input(self, grad_input: tuple[Any, ...], _: Any) -> Any:
         if self.grad_outputs is None:
             raise RuntimeError(
-                "Module backward hook for grad_input is called before the grad_output one. This happens because the gradient in your "
-                "nn.Module flows to the Module's input without passing through the Module's output. Make sure that the output depends "
+                "Module backward hook for grad_input is called before the grad_output one. This happens because the "
+                "gradient in your "
+                "nn.Module flows to the Module's input without passing through the Module's output. Make sure that "
+                "the output depends "
                 "on the input and that the loss is computed based on the output."
             )
         assert self.input_tensors_index is not None
@@ -116,7 +120,8 @@ class BackwardHook:
             changed = changed if isinstance(changed, tuple) else (changed,)
             if len(changed) != len(grads):
                 raise RuntimeError(
-                    f"Backward hook returned an invalid number of grad_input, got {len(changed)}, but expected {len(grads)}"
+                    f"Backward hook returned an invalid number of grad_input, got {len(changed)}, but expected "
+                    f"{len(grads)}"
                 )
             grads = changed
         self.grad_outputs = None
@@ -132,12 +137,13 @@ def _scatter(indices: list[int], values: tuple[Any, ...], size: int) -> tuple[An
 
 def _through_identity(args: tuple[Any, ...], hook: Callable[..., Any]) -> tuple[tuple[Any, ...], list[int] | None]:
     """Pass the tensors among `args` through one node that calls `hook`; None when nothing is recorded."""
-    indices = [i for i, arg in enumerate(args) if isinstance(arg, Tensor)]
-    if not is_grad_enabled() or not any(args[i].requires_grad for i in indices):
+    if not is_grad_enabled():
         return args, None
-    outputs = BackwardHookFunction.apply(*(args[i] for i in indices))
-    node = next(out.grad_fn for out in outputs if out.grad_fn is not None)
-    node.register_hook(hook)
+    indices = [i for i, arg in enumerate(args) if isinstance(arg, Tensor) and arg.requires_grad]
+    if not indices:
+        return args, None
+    outputs = _boundary([args[i] for i in indices])
+    outputs[0].grad_fn.register_hook(hook)
     replaced = list(args)
     for index, out in zip(indices, outputs):
         replaced[index] = out
@@ -167,27 +173,34 @@ def _incomplete(args: Any, result: Any, node: Any) -> str | None:
     inputs = args if isinstance(args, tuple) else (args,)
     if not all(isinstance(item, Tensor) for item in results):
         return (
-            "Using non-full backward hooks on a Module that does not return a single Tensor or a tuple of Tensors is deprecated and "
+            "Using non-full backward hooks on a Module that does not return a single Tensor or a tuple of Tensors is "
+            "deprecated and "
             "will be removed in future versions. This hook will be missing some of the grad_output. Please use "
             "register_full_backward_hook to get the documented behavior."
         )
     if not all(isinstance(item, Tensor) for item in inputs):
         return (
-            "Using non-full backward hooks on a Module that does not take as input a single Tensor or a tuple of Tensors is "
-            "deprecated and will be removed in future versions. This hook will be missing some of the grad_input. Please use "
+            "Using non-full backward hooks on a Module that does not take as input a single Tensor or a tuple of "
+            "Tensors is "
+            "deprecated and will be removed in future versions. This hook will be missing some of the grad_input. "
+            "Please use "
             "register_full_backward_hook to get the documented behavior."
         )
     if len({item.grad_fn for item in results if item.grad_fn is not None}) > 1:
         return (
-            "Using a non-full backward hook when outputs are generated by different autograd Nodes is deprecated and will be removed "
-            "in future versions. This hook will be missing some grad_output. Please use register_full_backward_hook to get the "
+            "Using a non-full backward hook when outputs are generated by different autograd Nodes is deprecated and "
+            "will be removed "
+            "in future versions. This hook will be missing some grad_output. Please use register_full_backward_hook "
+            "to get the "
             "documented behavior."
         )
     expected = {item.grad_fn for item in inputs if item.grad_fn is not None}
     if expected != {edge[0] for edge in node.next_functions}:
         return (
-            "Using a non-full backward hook when the forward contains multiple autograd Nodes is deprecated and will be removed in "
-            "future versions. This hook will be missing some grad_input. Please use register_full_backward_hook to get the "
+            "Using a non-full backward hook when the forward contains multiple autograd Nodes is deprecated and will "
+            "be removed in "
+            "future versions. This hook will be missing some grad_input. Please use register_full_backward_hook to "
+            "get the "
             "documented behavior."
         )
     return None

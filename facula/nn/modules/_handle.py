@@ -16,7 +16,8 @@ class RemovableHandle:
         hooks_dict: where the hook is kept, by the handle's `id`.
         extra_dict: one or several further dictionaries that may have an entry of this `id`.
 
-    Works as a context manager, too: the hook is gone when the block ends. The dictionaries are held weakly, so that a handle does not keep
+    Works as a context manager, too: the hook is gone when the block ends. The dictionaries are held weakly, so that a
+    handle does not keep
     a module alive.
     """
 
@@ -51,9 +52,7 @@ class RemovableHandle:
         self.id = state[1]
         RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
         extras = state[2] if len(state) > 2 and state[2] is not None else ()
-        self.extra_dict_ref = tuple(
-            weakref.ref(extra if extra is not None else OrderedDict()) for extra in extras
-        )
+        self.extra_dict_ref = tuple(weakref.ref(extra if extra is not None else OrderedDict()) for extra in extras)
 
     def __enter__(self) -> RemovableHandle:
         return self

@@ -1,16 +1,19 @@
 """Hooks of modules: where they are kept, how they are registered, and the call that honours them.
 
-A module without hooks never comes here: `__call__` looks at one flag and calls `forward`. The hook dictionaries of a module do not exist
+A module without hooks never comes here: `__call__` looks at one flag and calls `forward`. The hook dictionaries of a
+module do not exist
 until somebody asks for one; asking creates it and raises the flag, so that any way of writing into them is seen.
 
-In: a module, its arguments, user functions. Out: what the forward computed, as the hooks changed it. It must never know how a module
+In: a module, its arguments, user functions. Out: what the forward computed, as the hooks changed it. It must never
+know how a module
 stores its parameters.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from facula.nn.modules._handle import RemovableHandle
 
@@ -44,7 +47,10 @@ _NONE: dict[int, Any] = {}
 # True from the first hook on all modules until a call finds that the last one has gone.
 _global_active = False
 
-_MIXED_HOOKS = "Cannot use both regular backward hooks and full backward hooks as a global Module hook. Please use only one of them."
+_MIXED_HOOKS = (
+    "Cannot use both regular backward hooks and full backward hooks as a global Module hook. Please use only one of "
+    "them."
+)
 
 
 class _WrappedHook:
@@ -190,7 +196,8 @@ class Hooks:
                     import warnings
 
                     warnings.warn(
-                        f"{scope} forward hook with ``always_call=True`` raised an exception that was silenced as another error was "
+                        f"{scope} forward hook with ``always_call=True`` raised an exception that was silenced as "
+                        "another error was "
                         f"raised in forward: {error}",
                         stacklevel=2,
                     )
@@ -263,7 +270,8 @@ class Hooks:
         return _add(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_input, grad_output)` when the gradients with respect to the module's inputs are known.
+        """Call `hook(module, grad_input, grad_output)` when the gradients with respect to the module's inputs are
+        known.
 
         It may return another tuple in place of `grad_input`, and must not change its arguments.
         """
@@ -278,7 +286,8 @@ class Hooks:
     def _set_backward_kind(self, full: bool) -> None:
         if self._is_full_backward_hook is (not full):
             raise RuntimeError(
-                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
+                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only "
+                "one of them."
             )
         self._is_full_backward_hook = full
 

@@ -1,6 +1,7 @@
 """Convolutions and normalisations that learn their number of channels from the first input.
 
-Each is the plain layer from its first call on. The arguments are those of the plain layer without the number of input channels.
+Each is the plain layer from its first call on. The arguments are those of the plain layer without the number of input
+channels.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class _LazyConv(LazyModuleMixin):
         unbatched = len(this.kernel_size) + 1
         if input.dim() not in (unbatched, unbatched + 1):
             raise RuntimeError(
-                f"Expected {unbatched}D (unbatched) or {unbatched + 1}D (batched) input to {type(self).__name__}, but got input of size: "
+                f"Expected {unbatched}D (unbatched) or {unbatched + 1}D (batched) input to {type(self).__name__}, but "
+                "got input of size: "
                 f"{input.shape}"
             )
         return input.shape[0 if input.dim() == unbatched else 1]

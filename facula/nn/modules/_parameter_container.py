@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections import abc as container_abcs
+from collections.abc import Iterable, Iterator
 from operator import index as _index
-from typing import TYPE_CHECKING, Any, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from facula.nn.modules.module import Module, typename
 from facula.nn.parameter import Parameter
 from facula.tensor.tensor import Tensor
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 def _as_parameter(value: Any) -> Any:
@@ -90,9 +91,7 @@ class ParameterList(Module):
     def extend(self, values: Iterable[Any]) -> Self:
         """Add the values of an iterable at the end."""
         if not isinstance(values, container_abcs.Iterable) or isinstance(values, Tensor):
-            raise TypeError(
-                "ParameterList.extend should be called with an iterable, but got " + type(values).__name__
-            )
+            raise TypeError("ParameterList.extend should be called with an iterable, but got " + type(values).__name__)
         for value in values:
             self.append(value)
         return self
@@ -198,7 +197,7 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of `key`, or `default`."""
-        return self[key] if key in self else default
+        return getattr(self, key) if key in self._keys else default
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A dictionary in which all `keys` have the value `default`."""

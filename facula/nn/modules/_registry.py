@@ -1,7 +1,9 @@
 """The dictionaries in which a module keeps its parameters, buffers and submodules.
 
-They are ordinary dictionaries to everybody who reads them. Whoever writes into one, through whatever path, also updates a mirror of the
-entry in the owning module's `__dict__`, so that reading `module.weight` is a plain attribute lookup instead of a failed one followed by
+They are ordinary dictionaries to everybody who reads them. Whoever writes into one, through whatever path, also
+updates a mirror of the
+entry in the owning module's `__dict__`, so that reading `module.weight` is a plain attribute lookup instead of a
+failed one followed by
 `__getattr__`. The dictionary is the truth; the mirror only makes reading it cheap.
 
 In: names and values. Out: the same, twice. It must never know what a parameter, a buffer or a module is.
@@ -18,7 +20,8 @@ _ABSENT = object()
 class Registry(dict):
     """A dictionary whose entries are mirrored into the `__dict__` of the objects that own it.
 
-    Owners are held weakly: a module must not be part of a reference cycle, or deleting a model would leave its memory to the cyclic
+    Owners are held weakly: a module must not be part of a reference cycle, or deleting a model would leave its memory
+    to the cyclic
     collector. There is usually one owner; `copy.copy(module)` shares the dictionary and makes a second.
     """
 
@@ -94,7 +97,8 @@ class Registry(dict):
 
 
 def _write(owner: Any, name: str, value: Any) -> None:
-    # A class attribute of the same name has always won over a registered entry, and numbered children ("0", "1") are never read as
+    # A class attribute of the same name has always won over a registered entry, and numbered children ("0", "1") are
+    # never read as
     # attributes: neither is mirrored.
     if name.isidentifier() and not hasattr(type(owner), name):
         owner.__dict__[name] = value

@@ -1,14 +1,15 @@
 """The state dictionary of a module: how it is written, read back, and what is said when it does not fit.
 
-In: a module, or a mapping of names to tensors. Out: the mapping, or a report of the keys that did not match. It must never know how a
+In: a module, or a mapping of names to tensors. Out: the mapping, or a report of the keys that did not match. It must
+never know how a
 mapping got onto a disk.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from facula.engine.modes import no_grad
 from facula.nn.modules._handle import RemovableHandle
@@ -116,7 +117,8 @@ class State:
         Args:
             state_dict: names to tensors, as `state_dict()` gives them.
             strict: the names must match exactly. Default: True
-            assign: take the tensors themselves, with their dtype and device, instead of copying their values. Default: False
+            assign: take the tensors themselves, with their dtype and device, instead of copying their values. Default:
+                False
 
         Returns:
             A named tuple `(missing_keys, unexpected_keys)`.
@@ -148,7 +150,8 @@ class State:
             for hook in (module.__dict__.get("_load_state_dict_post_hooks") or {}).values():
                 if hook(module, keys) is not None:
                     raise AssertionError(
-                        "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new values, if "
+                        "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new "
+                        "values, if "
                         "incompatible_keys need to be modified, it should be done inplace."
                     )
 
@@ -208,23 +211,26 @@ class State:
         """Load one tensor; what went wrong, if anything."""
         if not isinstance(value, Tensor):
             return (
-                f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but received '
-                f"{type(value)}"
+                f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from '
+                f"checkpoint but received {type(value)}"
             )
         if not is_lazy(param):
             if len(param.shape) == 0 and len(value.shape) == 1 and value.shape[0] == 1:
                 value = value[0]  # scalars were once stored with one dimension
             if value.shape != param.shape:
                 return (
-                    f"size mismatch for {key}: copying a param with shape {value.shape} from checkpoint, the shape in current model is "
+                    f"size mismatch for {key}: copying a param with shape {value.shape} from checkpoint, the shape in "
+                    "current model is "
                     f"{param.shape}."
                 )
         if param.is_meta and not value.is_meta and not assign:
             import warnings
 
             warnings.warn(
-                f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the current model, which is a "
-                "no-op. (Did you mean to pass `assign=True` to assign items in the state dictionary to their corresponding key in the "
+                f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the current "
+                "model, which is a "
+                "no-op. (Did you mean to pass `assign=True` to assign items in the state dictionary to their "
+                "corresponding key in the "
                 "module instead of copying them in place?)",
                 stacklevel=2,
             )
@@ -241,8 +247,8 @@ class State:
                 setattr(self, name, value)
         except Exception as error:
             return (
-                f'While copying the parameter named "{key}", whose dimensions in the model are {param.size()} and whose dimensions in '
-                f"the checkpoint are {value.size()}, an exception occurred : {error.args}."
+                f'While copying the parameter named "{key}", whose dimensions in the model are {param.size()} and '
+                f"whose dimensions in the checkpoint are {value.size()}, an exception occurred : {error.args}."
             )
         return None
 
@@ -251,7 +257,9 @@ class State:
         return _add(self._state_dict_pre_hooks, hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict()` has collected; it edits in place."""
+        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict()` has collected; it edits in
+        place.
+        """
         hook._from_public_api = True  # type: ignore[attr-defined]
         return _add(self._state_dict_hooks, hook)
 
@@ -265,7 +273,9 @@ class State:
         return _add(self._state_dict_hooks, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before loading."""
+        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)` before
+        loading.
+        """
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def _register_load_state_dict_pre_hook(

@@ -1,19 +1,21 @@
 """Walking the tree of modules, and changing all of its tensors at once.
 
-In: a module. Out: its descendants, parameters and buffers by name; or the module itself, converted. It must never know how a member is
+In: a module. Out: its descendants, parameters and buffers by name; or the module itself, converted. It must never know
+how a member is
 registered.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from facula.engine.modes import no_grad
 from facula.nn.parameter import Parameter
 from facula.tensor.tensor import Tensor, _to_arguments
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from facula.nn.modules.module import Module
 
@@ -214,7 +216,8 @@ class Tree:
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or convert the module's parameters and buffers, in place.
 
-        Called as `to(device=None, dtype=None, non_blocking=False)`, `to(dtype, non_blocking=False)`, `to(tensor, non_blocking=False)` or
+        Called as `to(device=None, dtype=None, non_blocking=False)`, `to(dtype, non_blocking=False)`, `to(tensor,
+        non_blocking=False)` or
         `to(memory_format=format)`. Only floating-point and complex tensors change their dtype.
 
         Raises:
@@ -229,9 +232,11 @@ class Tree:
             import warnings
 
             warnings.warn(
-                "Complex modules are a new feature under active development whose design may change, and some modules might not work as "
+                "Complex modules are a new feature under active development whose design may change, and some modules "
+                "might not work as "
                 "expected when using complex tensors as parameters or buffers. Please file an issue at "
-                "https://github.com/pytorch/pytorch/issues/new?template=bug-report.yml if a complex module does not work as expected.",
+                "https://github.com/pytorch/pytorch/issues/new?template=bug-report.yml if a complex module does not "
+                "work as expected.",
                 stacklevel=2,
             )
 
@@ -244,7 +249,8 @@ class Tree:
             except NotImplementedError as error:
                 if str(error).startswith("Cannot copy out of meta tensor; no data!"):
                     raise NotImplementedError(
-                        "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving module from meta to a "
+                        "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of "
+                        "torch.nn.Module.to() when moving module from meta to a "
                         "different device."
                     ) from None
                 raise
@@ -326,8 +332,10 @@ class Tree:
             import warnings
 
             warnings.warn(
-                "Calling .zero_grad() from a module created with nn.DataParallel() has no effect. The parameters are copied (in a "
-                "differentiable manner) from the original module. This means they are not leaf nodes in autograd and so don't accumulate "
+                "Calling .zero_grad() from a module created with nn.DataParallel() has no effect. The parameters are "
+                "copied (in a "
+                "differentiable manner) from the original module. This means they are not leaf nodes in autograd and "
+                "so don't accumulate "
                 "gradients. If you need gradients in your forward method, consider using autograd.grad instead.",
                 stacklevel=2,
             )

@@ -13,41 +13,42 @@ from facula.nn.parameter import Parameter
 from facula.tensor.creation import empty
 from facula.tensor.tensor import Tensor
 
+_ELSEWHERE = ("MultiheadAttention",)
 __all__ = [
-    "Threshold",
-    "ReLU",
-    "RReLU",
-    "Hardtanh",
-    "ReLU6",
-    "Sigmoid",
-    "Hardsigmoid",
-    "Tanh",
-    "SiLU",
-    "Mish",
-    "Hardswish",
-    "ELU",
     "CELU",
-    "SELU",
-    "GLU",
+    "ELU",
     "GELU",
+    "GLU",
+    "SELU",
     "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "LeakyReLU",
     "LogSigmoid",
-    "Softplus",
-    "Softshrink",
-    "MultiheadAttention",
+    "LogSoftmax",
+    "Mish",
     "PReLU",
-    "Softsign",
-    "Tanhshrink",
-    "Softmin",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
     "Softmax",
     "Softmax2d",
-    "LogSoftmax",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+    "Threshold",
+    *_ELSEWHERE,
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "MultiheadAttention":
+    if name in _ELSEWHERE:
         from facula.nn.modules.attention import MultiheadAttention
 
         return MultiheadAttention
@@ -231,9 +232,7 @@ class Hardtanh(Module):
 def _warn_renamed(old: str, new: str) -> None:
     import warnings
 
-    warnings.warn(
-        f"keyword argument `{old}` is deprecated and rename to `{new}`", FutureWarning, stacklevel=3
-    )
+    warnings.warn(f"keyword argument `{old}` is deprecated and rename to `{new}`", FutureWarning, stacklevel=3)
 
 
 class ReLU6(Hardtanh):

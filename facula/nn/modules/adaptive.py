@@ -8,7 +8,8 @@ Source: Grave et al., "Efficient softmax approximation for GPUs", 2016.
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from facula.nn import functional as F
 from facula.nn.modules.container import ModuleList, Sequential
@@ -58,7 +59,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             or any(int(c) != c for c in cutoffs)
         ):
             raise ValueError(
-                "cutoffs should be a sequence of unique, positive integers sorted in an increasing order, where each value is between 1 and "
+                "cutoffs should be a sequence of unique, positive integers sorted in an increasing order, where each "
+                "value is between 1 and "
                 "n_classes-1"
             )
         where: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -94,17 +96,22 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             if input_.size(0) != target_.size(0):
                 raise RuntimeError("Input and target should have the same size in the batch dimension.")
             if input_.dim() != 2:
-                raise RuntimeError(f"1D target tensor expects 2D input tensors, but found inputs with size {input_.size()}")
+                raise RuntimeError(
+                    f"1D target tensor expects 2D input tensors, but found inputs with size {input_.size()}"
+                )
         elif dims == 0:
             if input_.dim() != 1:
-                raise RuntimeError(f"0D target tensor expects 1D input tensors, but found inputs with size {input_.size()}")
+                raise RuntimeError(
+                    f"0D target tensor expects 1D input tensors, but found inputs with size {input_.size()}"
+                )
         else:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
         input = input_ if dims else input_.unsqueeze(0)
         target = target_ if dims else target_.unsqueeze(0)
         if bool(((target < 0) | (target >= self.n_classes)).any()):
             raise RuntimeError(
-                f"Target values should be in [0, {self.n_classes - 1}], but values in range [{int(target.min())}, {int(target.max())}] were "
+                f"Target values should be in [0, {self.n_classes - 1}], but values in range [{int(target.min())}, "
+                f"{int(target.max())}] were "
                 "found. "
             )
         output = self.log_prob(input).gather(1, target.unsqueeze(1)).squeeze(1)

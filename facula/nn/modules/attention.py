@@ -1,6 +1,7 @@
 """`MultiheadAttention`.
 
-In: queries, keys and values. Out: what each query gathers from the values, and the weights it did that with. It must never know how
+In: queries, keys and values. Out: what each query gathers from the values, and the weights it did that with. It must
+never know how
 attention is computed.
 """
 
@@ -34,7 +35,8 @@ class MultiheadAttention(Module):
         device, dtype: of the parameters. Default: the current default device and dtype
 
     Shape:
-        query (L, N, E), key (S, N, kdim), value (S, N, vdim) -> (L, N, E) and weights (N, L, S); all without N as well; with
+        query (L, N, E), key (S, N, kdim), value (S, N, vdim) -> (L, N, E) and weights (N, L, S); all without N as
+        well; with
         `batch_first` (N, L, E) and so on.
 
     The masks of the call are true, or minus infinity, where nothing is to be seen.
@@ -78,7 +80,8 @@ class MultiheadAttention(Module):
     ) -> None:
         if embed_dim <= 0 or num_heads <= 0:
             raise ValueError(
-                f"embed_dim and num_heads must be greater than 0, got embed_dim={embed_dim} and num_heads={num_heads} instead"
+                f"embed_dim and num_heads must be greater than 0, got embed_dim={embed_dim} and num_heads={num_heads} "
+                "instead"
             )
         super().__init__()
         self.embed_dim = embed_dim
@@ -174,7 +177,9 @@ class MultiheadAttention(Module):
     def merge_masks(
         self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, query: Tensor
     ) -> tuple[Tensor | None, int | None]:
-        """Both masks in one of shape (N, num_heads, L, S), and which were given: 0 attn_mask, 1 key_padding_mask, 2 both."""
+        """Both masks in one of shape (N, num_heads, L, S), and which were given: 0 attn_mask, 1 key_padding_mask, 2
+        both.
+        """
         merged, kind = None, None
         if key_padding_mask is not None:
             merged, kind = key_padding_mask, 1
@@ -183,7 +188,9 @@ class MultiheadAttention(Module):
             kind = 2
             spread = attn_mask.view(batch, -1, length, length) if attn_mask.dim() == 3 else None
             merged = (
-                spread if spread is not None else attn_mask.view(1, 1, length, length).expand(batch, self.num_heads, -1, -1)
+                spread
+                if spread is not None
+                else attn_mask.view(1, 1, length, length).expand(batch, self.num_heads, -1, -1)
             )
             if key_padding_mask is not None:
                 merged = merged + key_padding_mask.view(batch, 1, 1, length).expand(-1, self.num_heads, -1, -1)

@@ -1,6 +1,7 @@
 """Batch normalisation layers.
 
-In: (N, C, ...). Out: the same, with each channel's mean and variance over the batch taken out; in evaluation, their running averages.
+In: (N, C, ...). Out: the same, with each channel's mean and variance over the batch taken out; in evaluation, their
+running averages.
 They must never know how the statistics are computed.
 
 Source: Ioffe and Szegedy, "Batch normalization", 2015.
@@ -92,7 +93,8 @@ class _NormBase(Module):
 
     def extra_repr(self) -> str:
         return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, bias={self.bias is not None}, "
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, "
             f"track_running_stats={self.track_running_stats}"
         )
 
@@ -106,7 +108,7 @@ class _NormBase(Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        version = local_metadata.get("version", None)
+        version = local_metadata.get("version")
         key = prefix + "num_batches_tracked"
         # Version 2 added num_batches_tracked; a checkpoint without it counts as one that has seen no batch yet.
         if (version is None or version < 2) and self.track_running_stats and key not in state_dict:

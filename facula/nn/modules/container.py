@@ -1,20 +1,22 @@
 """Containers of modules: `Sequential`, `ModuleList`, `ModuleDict`.
 
-In: modules. Out: the same modules, registered, in the shape of a list or a dictionary. They must never know what their members compute.
+In: modules. Out: the same modules, registered, in the shape of a list or a dictionary. They must never know what their
+members compute.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections import abc as container_abcs
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from operator import index as _index
-from typing import TYPE_CHECKING, Any, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from facula.nn.modules.module import Module, _addindent
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Container", "ModuleDict", "ModuleList", "Sequential"]
 
@@ -35,7 +37,8 @@ class Container(Module):
         import warnings
 
         warnings.warn(
-            "nn.Container is deprecated. All of it's functionality is now implemented in nn.Module. Subclass that instead.",
+            "nn.Container is deprecated. All of it's functionality is now implemented in nn.Module. Subclass that "
+            "instead.",
             FutureWarning,
             stacklevel=2,
         )
@@ -100,16 +103,12 @@ class Sequential(Module):
 
     def __add__(self, other: Any) -> Sequential:
         if not isinstance(other, Sequential):
-            raise ValueError(
-                f"add operator supports only objects of Sequential class, but {type(other)} is given."
-            )
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
         return Sequential(*self, *other)
 
     def __iadd__(self, other: Any) -> Self:
         if not isinstance(other, Sequential):
-            raise ValueError(
-                f"add operator supports only objects of Sequential class, but {type(other)} is given."
-            )
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
         return self.extend(list(other))
 
     def __mul__(self, other: Any) -> Sequential:
@@ -262,9 +261,7 @@ class ModuleList(Module):
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add the modules of an iterable at the end."""
         if not isinstance(modules, container_abcs.Iterable):
-            raise TypeError(
-                "ModuleList.extend should be called with an iterable, but got " + type(modules).__name__
-            )
+            raise TypeError("ModuleList.extend should be called with an iterable, but got " + type(modules).__name__)
         offset = len(self)
         for i, module in enumerate(modules):
             self.add_module(str(offset + i), module)
@@ -347,7 +344,9 @@ class ModuleDict(Module):
             return
         for position, pair in enumerate(modules):
             if not isinstance(pair, container_abcs.Iterable):
-                raise TypeError(f"ModuleDict update sequence element #{position} should be Iterable; is{type(pair).__name__}")
+                raise TypeError(
+                    f"ModuleDict update sequence element #{position} should be Iterable; is{type(pair).__name__}"
+                )
             if len(pair) != 2:  # type: ignore[arg-type]
                 raise ValueError(
                     f"ModuleDict update sequence element #{position} has length {len(pair)}; 2 is required"  # type: ignore[arg-type]

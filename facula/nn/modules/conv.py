@@ -1,6 +1,7 @@
 """Convolution layers, in one to three dimensions, plain and transposed.
 
-In: (N, C_in, *size) or (C_in, *size). Out: the same with C_out channels and other sizes. They must never know how a convolution is
+In: (N, C_in, *size) or (C_in, *size). Out: the same with C_out channels and other sizes. They must never know how a
+convolution is
 computed.
 """
 
@@ -377,7 +378,8 @@ class _ConvTransposeNd(_ConvNd):
             output_size = output_size[leading:]
         if len(output_size) != num_spatial_dims:
             raise ValueError(
-                f"ConvTranspose{num_spatial_dims}D: for {input.dim()}D input, output_size must have {num_spatial_dims} or "
+                f"ConvTranspose{num_spatial_dims}D: for {input.dim()}D input, output_size must have "
+                f"{num_spatial_dims} or "
                 f"{leading + num_spatial_dims} elements (got {len(output_size)})"
             )
         spread = dilation or (1,) * num_spatial_dims
@@ -388,7 +390,8 @@ class _ConvTransposeNd(_ConvNd):
         max_sizes = [size + stride[d] - 1 for d, size in enumerate(min_sizes)]
         if any(not low <= size <= high for low, size, high in zip(min_sizes, output_size, max_sizes)):
             raise ValueError(
-                f"requested an output size of {output_size}, but valid sizes range from {min_sizes} to {max_sizes} (for an input of "
+                f"requested an output size of {output_size}, but valid sizes range from {min_sizes} to {max_sizes} "
+                "(for an input of "
                 f"{input.size()[2:]})"
             )
         return [size - low for size, low in zip(output_size, min_sizes)]
@@ -407,9 +410,7 @@ class _ConvTransposeNd(_ConvNd):
                 len(self.kernel_size),
                 self.dilation,
             )
-        return function(
-            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
-        )
+        return function(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
 
 
 class ConvTranspose1d(_ConvTransposeNd):

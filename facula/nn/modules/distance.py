@@ -6,7 +6,7 @@ from facula.nn import functional as F
 from facula.nn.modules.module import Module
 from facula.tensor.tensor import Tensor
 
-__all__ = ["PairwiseDistance", "CosineSimilarity"]
+__all__ = ["CosineSimilarity", "PairwiseDistance"]
 
 
 class PairwiseDistance(Module):

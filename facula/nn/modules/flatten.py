@@ -26,7 +26,6 @@ class Flatten(Module):
         torch.Size([32, 25])
     """
 
-
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
         self.start_dim = start_dim
@@ -67,7 +66,8 @@ class Unflatten(Module):
         for position, element in enumerate(input):
             if not isinstance(element, int):
                 raise TypeError(
-                    f"unflattened_size must be tuple of ints, but found element of type {type(element).__name__} at pos {position}"
+                    f"unflattened_size must be tuple of ints, but found element of type {type(element).__name__} at "
+                    f"pos {position}"
                 )
 
     def forward(self, input: Tensor) -> Tensor:

@@ -92,7 +92,8 @@ class _InstanceNorm(_NormBase):
             import warnings
 
             warnings.warn(
-                f"input's size at dim={feature_dim} does not match num_features. You can silence this warning by not passing in "
+                f"input's size at dim={feature_dim} does not match num_features. You can silence this warning by not "
+                "passing in "
                 "num_features, which is not used because affine=False",
                 stacklevel=2,
             )
@@ -111,14 +112,16 @@ class _InstanceNorm(_NormBase):
         error_msgs: list[str],
     ) -> None:
         # Checkpoints without a version have running statistics even where the layer tracks none.
-        if local_metadata.get("version", None) is None and not self.track_running_stats:
+        if local_metadata.get("version") is None and not self.track_running_stats:
             stale = [prefix + name for name in ("running_mean", "running_var") if prefix + name in state_dict]
             if stale:
                 keys = " and ".join(f'"{key}"' for key in stale)
                 kind = type(self).__name__
                 error_msgs.append(
-                    f"Unexpected running stats buffer(s) {keys} for {kind} with track_running_stats=False. If state_dict is a checkpoint "
-                    f"saved before 0.4.0, this may be expected because {kind} does not track running stats by default since 0.4.0. Please "
+                    f"Unexpected running stats buffer(s) {keys} for {kind} with track_running_stats=False. If "
+                    "state_dict is a checkpoint "
+                    f"saved before 0.4.0, this may be expected because {kind} does not track running stats by default "
+                    "since 0.4.0. Please "
                     "remove these keys from state_dict. If the running stats are actually needed, instead set "
                     f"track_running_stats=True in {kind} to enable them. See the documentation of {kind} for details."
                 )

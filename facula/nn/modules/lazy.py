@@ -15,8 +15,10 @@ __all__ = ["LazyModuleMixin"]
 class LazyModuleMixin:
     """Mixed in before the class that the module is to become.
 
-    The module's parameters start uninitialised. Its first call runs `initialize_parameters(*args)`, after which the module changes its
-    class to `cls_to_become`. Convert or move the module as usual before that; call it once before giving its parameters to an optimizer.
+    The module's parameters start uninitialised. Its first call runs `initialize_parameters(*args)`, after which the
+    module changes its
+    class to `cls_to_become`. Convert or move the module as usual before that; call it once before giving its
+    parameters to an optimizer.
     """
 
     cls_to_become: type | None = None
@@ -83,7 +85,7 @@ class LazyModuleMixin:
 
     def _replicate_for_data_parallel(self) -> Any:
         raise RuntimeError(
-            "Modules with uninitialized parameters can't be used with `DataParallel`. Run a dummy forward pass to correctly initialize the "
+            "Modules with uninitialized parameters can't be used with `DataParallel`. Run a dummy forward pass to "
+            "correctly initialize the "
             "modules"
         )
-

@@ -1,6 +1,7 @@
 """Linear layers: `Identity`, `Linear`, `Bilinear`, `LazyLinear`.
 
-In: tensors whose last dimension is the features. Out: the same with other features. They must never know how a product is computed.
+In: tensors whose last dimension is the features. Out: the same with other features. They must never know how a product
+is computed.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ class Bilinear(Module):
         (*, in1_features), (*, in2_features) -> (*, out_features)
 
     Attributes:
-        weight: (out_features, in1_features, in2_features), drawn uniformly from [-1/sqrt(in1_features), 1/sqrt(in1_features)].
+        weight: (out_features, in1_features, in2_features), drawn uniformly from [-1/sqrt(in1_features),
+            1/sqrt(in1_features)].
         bias: (out_features), drawn likewise; None when `bias` is false.
     """
 

@@ -1,12 +1,14 @@
 """Loss layers: each calls the function of `nn.functional` of its name.
 
-All take `reduction`: 'mean' (the default), 'sum', or 'none' for one value per element or sample; `size_average` and `reduce` are deprecated
+All take `reduction`: 'mean' (the default), 'sum', or 'none' for one value per element or sample; `size_average` and
+`reduce` are deprecated
 ways of saying the same. They must never know how their loss is computed.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from facula.nn import functional as F
 from facula.nn.functional.reduction import legacy_get_string
@@ -14,28 +16,28 @@ from facula.nn.modules.module import Module
 from facula.tensor.tensor import Tensor
 
 __all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CTCLoss",
+    "CosineEmbeddingLoss",
+    "CrossEntropyLoss",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
+    "HuberLoss",
+    "KLDivLoss",
     "L1Loss",
+    "MSELoss",
+    "MarginRankingLoss",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss",
     "NLLLoss",
     "NLLLoss2d",
     "PoissonNLLLoss",
-    "GaussianNLLLoss",
-    "KLDivLoss",
-    "MSELoss",
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "HingeEmbeddingLoss",
-    "MultiLabelMarginLoss",
     "SmoothL1Loss",
-    "HuberLoss",
     "SoftMarginLoss",
-    "CrossEntropyLoss",
-    "MultiLabelSoftMarginLoss",
-    "CosineEmbeddingLoss",
-    "MarginRankingLoss",
-    "MultiMarginLoss",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
-    "CTCLoss",
 ]
 
 
@@ -145,9 +147,7 @@ class NLLLoss(_WeightedLoss):
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.nll_loss(
-            input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
-        )
+        return F.nll_loss(input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
 class NLLLoss2d(NLLLoss):
@@ -163,7 +163,8 @@ class CrossEntropyLoss(_WeightedLoss):
         label_smoothing: how much of the target is spread evenly over all classes, in [0, 1]. Default: 0.0
 
     Shape:
-        logits (N, C), (C) or (N, C, *); targets as class indices (N), () or (N, *), or as probabilities of the logits' shape -> ()
+        logits (N, C), (C) or (N, C, *); targets as class indices (N), () or (N, *), or as probabilities of the logits'
+        shape -> ()
 
     Example:
         >>> import facula as torch
@@ -399,9 +400,7 @@ class MultiMarginLoss(_WeightedLoss):
         if p not in (1, 2):
             raise ValueError("only p == 1 and p == 2 supported")
         if weight is not None and weight.dim() != 1:
-            raise ValueError(
-                f"MultiMarginLoss: expected weight to be None or 1D tensor, got {weight.dim()}D instead"
-            )
+            raise ValueError(f"MultiMarginLoss: expected weight to be None or 1D tensor, got {weight.dim()}D instead")
         self.p = p
         self.margin = margin
 
@@ -420,7 +419,8 @@ class TripletMarginLoss(_Loss):
         eps: keeps the gradient of the norm finite. Default: 1e-6
         swap: use the smaller of d(anchor, negative) and d(positive, negative). Default: False
 
-    Source: Balntas et al., "Learning local feature descriptors with triplets and shallow convolutional neural networks", 2016.
+    Source: Balntas et al., "Learning local feature descriptors with triplets and shallow convolutional neural
+    networks", 2016.
     """
 
     def __init__(

@@ -1,14 +1,17 @@
 """`Module`, the base class of everything that has parameters.
 
-A module keeps three dictionaries, of parameters, buffers and submodules, filled by assigning to its attributes. Its other abilities are
-mixed in from files of their own: calling and hooks (`_hooks`), state dictionaries (`_state`), walking and converting (`_tree`).
+A module keeps three dictionaries, of parameters, buffers and submodules, filled by assigning to its attributes. Its
+other abilities are
+mixed in from files of their own: calling and hooks (`_hooks`), state dictionaries (`_state`), walking and converting
+(`_tree`).
 
 In: assignments, calls. Out: what `forward` returns. It must never know a particular layer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from facula.nn.modules import _hooks
 from facula.nn.modules._hooks import (
@@ -33,10 +36,14 @@ from facula.nn.parameter import Buffer, Parameter
 from facula.tensor.tensor import Tensor
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = [
+    "_EXTRA_STATE_KEY_SUFFIX",
     "Module",
+    "_IncompatibleKeys",
+    "_WrappedHook",
+    "_addindent",
     "register_module_backward_hook",
     "register_module_buffer_registration_hook",
     "register_module_forward_hook",
@@ -45,10 +52,6 @@ __all__ = [
     "register_module_full_backward_pre_hook",
     "register_module_module_registration_hook",
     "register_module_parameter_registration_hook",
-    "_EXTRA_STATE_KEY_SUFFIX",
-    "_IncompatibleKeys",
-    "_WrappedHook",
-    "_addindent",
     "typename",
 ]
 
@@ -69,7 +72,8 @@ def _forward_unimplemented(self: Any, *input: Any) -> None:
 class Module(Hooks, State, Tree):
     """Base class of all neural-network modules.
 
-    Subclasses call `super().__init__()` first, assign parameters and submodules to attributes, and define `forward`. Calling the module
+    Subclasses call `super().__init__()` first, assign parameters and submodules to attributes, and define `forward`.
+    Calling the module
     calls `forward`, with the hooks that were registered around it.
 
     Attributes:
@@ -234,7 +238,8 @@ class Module(Hooks, State, Tree):
             )
         if param.grad_fn:
             raise ValueError(
-                f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. To express '{name}' "
+                f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. "
+                f"To express '{name}' "
                 "as a function of another Tensor, compute the value in the forward() method."
             )
         self._parameters[name] = _registered(_hooks._global_parameter_registration_hooks, self, name, param)
@@ -319,7 +324,9 @@ class Module(Hooks, State, Tree):
         self._adopt()
 
     def _replicate_for_data_parallel(self) -> Self:
-        """A module of the same kind that shares everything but its own dictionaries; its parameters are to be put in."""
+        """A module of the same kind that shares everything but its own dictionaries; its parameters are to be put
+        in.
+        """
         replica = self.__new__(type(self))
         replica.__dict__ = dict(self.__dict__)
         replica._parameters = {}

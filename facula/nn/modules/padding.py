@@ -1,6 +1,7 @@
 """Padding layers: they enlarge the last one to three dimensions of their input.
 
-In: (N, C, *size) or (C, *size). Out: the same with larger sizes. The argument is the width on all sides, or two widths per dimension,
+In: (N, C, *size) or (C, *size). Out: the same with larger sizes. The argument is the width on all sides, or two widths
+per dimension,
 beginning with the last: (left, right, top, bottom, front, back). Negative widths cut.
 """
 

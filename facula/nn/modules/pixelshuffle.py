@@ -1,6 +1,7 @@
 """Layers that trade channels for resolution: `PixelShuffle` and `PixelUnshuffle`.
 
-Source: Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network", 2016.
+Source: Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional
+neural network", 2016.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Recurrent layers: `RNN`, `LSTM`, `GRU`, and their cells.
 
-In: (L, N, F), (N, L, F) with `batch_first`, (L, F), or packed sequences. Out: the last layer's states at every step, and the last state of
+In: (L, N, F), (N, L, F) with `batch_first`, (L, F), or packed sequences. Out: the last layer's states at every step,
+and the last state of
 every layer. They must never know how a step is computed.
 """
 
@@ -18,7 +19,7 @@ from facula.nn.utils.rnn import PackedSequence
 from facula.tensor.creation import empty
 from facula.tensor.tensor import Tensor
 
-__all__ = ["RNNBase", "RNN", "LSTM", "GRU", "RNNCellBase", "RNNCell", "LSTMCell", "GRUCell"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
@@ -124,7 +125,8 @@ class RNNBase(Module):
         own = getattr(self, self._all_weights[0][0]).dtype
         if input.dtype is not own:
             raise ValueError(
-                f"RNN input dtype ({input.dtype}) does not match weight dtype ({own}). Convert input: input.to({own}), or convert model: "
+                f"RNN input dtype ({input.dtype}) does not match weight dtype ({own}). Convert input: "
+                f"input.to({own}), or convert model: "
                 f"model.to({input.dtype})"
             )
         expected = 2 if batch_sizes is not None else 3
@@ -251,7 +253,8 @@ def _check_arguments(
         import warnings
 
         warnings.warn(
-            "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers greater than 1, but "
+            "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
+            "greater than 1, but "
             f"got dropout={dropout} and num_layers={num_layers}",
             stacklevel=4,
         )
@@ -338,7 +341,8 @@ class LSTM(RNNBase):
         if hx is not None and (hx[0].dim() != input.dim() or hx[1].dim() != input.dim()):
             batched = "batched" if input.dim() == 3 else "unbatched"
             raise RuntimeError(
-                f"For {batched} {input.dim()}-D input, hx and cx should also be {input.dim()}-D but got ({hx[0].dim()}-D, "
+                f"For {batched} {input.dim()}-D input, hx and cx should also be {input.dim()}-D but got "
+                f"({hx[0].dim()}-D, "
                 f"{hx[1].dim()}-D) tensors"
             )
 

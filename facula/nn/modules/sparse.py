@@ -1,6 +1,7 @@
 """Lookup tables of vectors: `Embedding` and `EmbeddingBag`.
 
-In: integer tensors. Out: the table's rows, or sums, means or maxima of bags of them. They must never know how rows are gathered.
+In: integer tensors. Out: the table's rows, or sums, means or maxima of bags of them. They must never know how rows are
+gathered.
 """
 
 from __future__ import annotations
@@ -201,9 +202,7 @@ class EmbeddingBag(_Table):
         self.include_last_offset = include_last_offset
         self._make(padding_idx, "padding_idx", _weight, False, device, dtype)
 
-    def forward(
-        self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         return F.embedding_bag(
             input,
             self.weight,

@@ -1,6 +1,7 @@
 """The Transformer: encoder, decoder, and both together.
 
-In: sequences of features (length, batch, E), or (batch, length, E) with `batch_first`. Out: the same shape as the source, or the target.
+In: sequences of features (length, batch, E), or (batch, length, E) with `batch_first`. Out: the same shape as the
+source, or the target.
 Masks are true, or minus infinity, where nothing is to be seen.
 
 Source: Vaswani et al., "Attention is all you need", 2017.
@@ -8,8 +9,9 @@ Source: Vaswani et al., "Attention is all you need", 2017.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any, Callable
+from typing import Any
 
 from facula.nn import functional as F
 from facula.nn.init import xavier_uniform_
@@ -24,10 +26,10 @@ from facula.tensor.tensor import Tensor
 
 __all__ = [
     "Transformer",
-    "TransformerEncoder",
     "TransformerDecoder",
-    "TransformerEncoderLayer",
     "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
 ]
 
 Activation = str | Callable[[Tensor], Tensor]
@@ -146,9 +148,7 @@ class Transformer(Module):
             raise RuntimeError("the batch number of src and tgt must be equal")
         if src.size(-1) != self.d_model or tgt.size(-1) != self.d_model:
             raise RuntimeError("the feature number of src and tgt must be equal to d_model")
-        memory = self.encoder(
-            src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
-        )
+        memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
         return self.decoder(
             tgt,
             memory,
@@ -214,9 +214,7 @@ class TransformerEncoder(Module):
         is_causal = _detect_is_causal_mask(mask, is_causal, length)
         output = src
         for layer in self.layers:
-            output = layer(
-                output, src_mask=mask, is_causal=is_causal, src_key_padding_mask=src_key_padding_mask
-            )
+            output = layer(output, src_mask=mask, is_causal=is_causal, src_key_padding_mask=src_key_padding_mask)
         return output if self.norm is None else self.norm(output)
 
 

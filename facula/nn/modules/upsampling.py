@@ -11,7 +11,7 @@ from facula.nn import functional as F
 from facula.nn.modules.module import Module
 from facula.tensor.tensor import Tensor
 
-__all__ = ["Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"]
+__all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]
 
 
 class Upsample(Module):

@@ -6,8 +6,8 @@ In: numbers or iterables. Out: tuples. It must never know about tensors.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any, Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 __all__ = ["consume_prefix_in_state_dict_if_present"]
 

@@ -12,13 +12,12 @@ _FAMILIES = {
     "convert_parameters": "parameters_to_vector vector_to_parameters",
     "fusion": "fuse_conv_bn_eval fuse_conv_bn_weights fuse_linear_bn_eval fuse_linear_bn_weights",
     "init": "skip_init",
-    "weight_norm": "remove_weight_norm weight_norm",
-    "spectral_norm": "remove_spectral_norm spectral_norm",
+    "_weight_norm": "remove_weight_norm weight_norm",
 }
 _HOMES = {name: family for family, names in _FAMILIES.items() for name in names.split()}
-_FILES = (*_FAMILIES, "parametrizations", "parametrize", "rnn", "stateless")
+_FILES = (*_FAMILIES, "rnn", "stateless")
 
-__all__ = sorted(["parametrizations", "parametrize", "rnn", "stateless", *_HOMES])
+__all__ = sorted(["rnn", "stateless", *_HOMES])
 
 
 def __getattr__(name: str) -> Any:

@@ -39,15 +39,14 @@ def get_total_norm(
         total = op.stack(norms).norm(norm_type)
         if error_if_nonfinite and not bool(total.isfinite()):
             raise RuntimeError(
-                f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be clipped. To disable "
+                f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
+                "clipped. To disable "
                 "this error and scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`"
             )
     return total
 
 
-def clip_grads_with_norm_(
-    parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None
-) -> None:
+def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, foreach: bool | None = None) -> None:
     """Scale the gradients by min(max_norm / (total_norm + 1e-6), 1), in place."""
     grads = _gradients([parameters] if isinstance(parameters, Tensor) else parameters)
     if not grads:
@@ -95,9 +94,7 @@ def clip_grad_norm_(
         if not parameters and hasattr(given, "gi_frame"):
             import warnings
 
-            warnings.warn(
-                "`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=2
-            )
+            warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=2)
     total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, total)
     return total

@@ -5,7 +5,7 @@ In: parameters, or a vector. Out: the vector, or the parameters changed to its p
 
 from __future__ import annotations
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from facula.nn.functional._operators import operators as op
 from facula.tensor.tensor import Tensor

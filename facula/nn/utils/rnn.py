@@ -1,6 +1,7 @@
 """Batches of sequences of different lengths: padded, or packed step by step.
 
-A packed sequence holds, for each step, the rows of those sequences that are that long; the sequences are sorted by length.
+A packed sequence holds, for each step, the rows of those sequences that are that long; the sequences are sorted by
+length.
 
 In: tensors and lengths. Out: `PackedSequence`s, or padded tensors. It must never know about modules.
 """
@@ -8,7 +9,9 @@ In: tensors and lengths. Out: `PackedSequence`s, or padded tensors. It must neve
 from __future__ import annotations
 
 from collections import namedtuple
-from typing import Any, Iterable
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
 
 from facula.core.dtype import int64
 from facula.nn.functional._operators import operators as op
@@ -19,11 +22,11 @@ __all__ = [
     "PackedSequence",
     "invert_permutation",
     "pack_padded_sequence",
+    "pack_sequence",
     "pad_packed_sequence",
     "pad_sequence",
-    "unpad_sequence",
-    "pack_sequence",
     "unpack_sequence",
+    "unpad_sequence",
 ]
 
 PackedSequence_ = namedtuple("PackedSequence_", ("data", "batch_sizes", "sorted_indices", "unsorted_indices"))
@@ -35,7 +38,8 @@ class PackedSequence(PackedSequence_):
     Attributes:
         data: (sum of lengths, *), the rows of all steps one after the other.
         batch_sizes: (longest length), on the CPU: how many sequences have each step.
-        sorted_indices, unsorted_indices: how the sequences were sorted by length, and how to undo it; None when they came sorted.
+        sorted_indices, unsorted_indices: how the sequences were sorted by length, and how to undo it; None when they
+            came sorted.
     """
 
     def __new__(
@@ -53,7 +57,8 @@ class PackedSequence(PackedSequence_):
             data, batch_sizes = data
         elif batch_sizes.device.type != "cpu":
             raise ValueError(
-                "batch_sizes should always be on CPU. Instances of PackedSequence should never be created manually. They should be "
+                "batch_sizes should always be on CPU. Instances of PackedSequence should never be created manually. "
+                "They should be "
                 "instantiated by functions like pack_sequence and pack_padded_sequences in nn.utils.rnn. "
                 "https://pytorch.org/docs/stable/nn.html#torch.nn.utils.rnn.pack_sequence"
             )
@@ -172,10 +177,12 @@ def _check_lengths(values: list[int], steps: Tensor) -> None:
         raise RuntimeError(
             "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
         )
-    if any(a < b for a, b in zip(values, values[1:])):
+    if any(a < b for a, b in pairwise(values)):
         raise RuntimeError(
-            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass `enforce_sorted=False` to "
-            "pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not need ONNX exportability."
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
+            "`enforce_sorted=False` to "
+            "pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not need ONNX "
+            "exportability."
         )
     if values[0] > steps.size(0):
         raise RuntimeError(

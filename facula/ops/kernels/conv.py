@@ -1,7 +1,8 @@
 """Convolutions of contiguous arrays in one, two or three dimensions: forward, and the gradients of input and weights.
 
 Each function here gives a plan for sizes; `plan.run(addresses...)` computes it. Fewer than three dimensions are three
-whose first ones have size 1. A transposed convolution is the gradient of the input of a convolution, so it needs no code.
+whose first ones have size 1. A transposed convolution is the gradient of the input of a convolution, so it needs no
+code.
 """
 
 from __future__ import annotations
@@ -75,9 +76,7 @@ def _correlation(
 ) -> Correlation | Depthwise:
     if applies(sizes.groups, planes, channels, axes):
         return Depthwise(sizes.dtype, sizes.images, sizes.groups, axes)
-    return Correlation(
-        sizes.dtype, sizes.images, sizes.groups, planes, channels, axes, weight_strides, sizes.kernel
-    )
+    return Correlation(sizes.dtype, sizes.images, sizes.groups, planes, channels, axes, weight_strides, sizes.kernel)
 
 
 @functools.lru_cache(1024)

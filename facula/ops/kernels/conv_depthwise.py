@@ -25,7 +25,6 @@ from facula.kernel.language import (
     splat,
     store,
     tail_mask,
-    udiv,
     unroll,
     urem,
     vec,
@@ -110,7 +109,10 @@ def depthwise_weight_kernel(T: Type, lanes: int, high: int, wide: int) -> Kernel
                     for row in range(0, out_height, ROWS):
                         rows = [
                             load(
-                                gradient, (row + o) * out_width + column, lanes, read & splat(out_height - row > o, lanes)
+                                gradient,
+                                (row + o) * out_width + column,
+                                lanes,
+                                read & splat(out_height - row > o, lanes),
                             )
                             for o in range(ROWS)
                         ]

@@ -1,8 +1,8 @@
 """How a convolution is cut up: the choice of tile, the tables that the kernels read, the memory that they need.
 
-`Correlation` computes out[o, q] = bias[o] + sum over planes and taps of w[o, plane, tap] * in[plane, q * stride + shift]
-along three spatial axes, which is what a convolution is, and also its gradient with respect to the input (the parts of it
-that have one remainder modulo the stride). It knows sizes only; addresses come with each run.
+`Correlation` computes out[o, q] = bias[o] + sum over planes and taps of w[o, plane, tap] * in[plane, q * stride +
+shift] along three spatial axes, which is what a convolution is, and also its gradient with respect to the input (the
+parts of it that have one remainder modulo the stride). It knows sizes only; addresses come with each run.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Tiling(NamedTuple):
 
 
 class Runs(NamedTuple):
-    """Where an output's weights lie: `count` runs, `step` apart, whose numbers are the k in `rows` (-1: unused), counted
-    from `used` for each run before.
+    """Where an output's weights lie: `count` runs, `step` apart, whose numbers are the k in `rows` (-1: unused), plus
+    `used` for each run before.
     """
 
     count: int
@@ -205,7 +205,7 @@ class Correlation:
 
     def _cut(self, tiling: Tiling) -> tuple[float, Cut]:
         """The cheapest way to make enough items, with what an item reads in the cache."""
-        lanes, _, vectors, reading, over = tiling
+        reading, over = tiling.reading, tiling.over
         depth, rows, columns = self.axes
         item, taps = self.dtype.itemsize, max(1, len(self.taps))
         planes = max(1, self.planes * len(depth.taps))
@@ -235,7 +235,7 @@ class Correlation:
 
     # -- tables -----------------------------------------------------------------------------------------------------
     def _lay_out(self) -> None:
-        lanes, height, vectors, reading, over = self.tiling
+        lanes, _, vectors, reading, over = self.tiling
         depth, rows, columns = self.axes
         item = self.dtype.itemsize
         planes = self.planes * len(depth.taps)
@@ -293,7 +293,8 @@ class Correlation:
             "depth_taps": len(depth.taps), "depth_stride": depth.stride, "stride_h": rows.stride,
             "stride_w": columns.stride, "top": top, "left": left, "phases_h": phases_h, "phases_w": phases_w,
             "phase_rows": phase_rows, "phase_columns": phase_columns, "phase": phase, "plane": plane, "rows": per_tile,
-            "planes": planes, "chunk": max(1, chunk), "taps": taps, "k": self.k, "blocks": blocks, "block": self.tiling.block,
+            "planes": planes, "chunk": max(1, chunk), "taps": taps, "k": self.k, "blocks": blocks,
+            "block": self.tiling.block,
             "tile_blocks": tile_blocks, "channels": self.channels, "bare": int(reading == "bare"),
             "packed": int(reading == "packed"), "panel": panel, "steps_full": steps[0], "steps_last": steps[1],
             "buffer_size": buffer_size, "slot_size": buffer_size + panels_size,

@@ -1,11 +1,11 @@
 """The innermost pieces of a convolution: a register tile of outputs, and the preparation of what it reads.
 
-A convolution is a sum over k = (input plane, tap): out[o, p] = sum_k w[o, k] * x[start(p) + shift(k)]. For a fixed k the
-values of x at neighbouring positions p are neighbours in memory. Two tiles use that. One is `height` outputs by vectors
-of positions: for each k it reads a few vectors of x at one common shift, and `height` weights. The other is `height`
-neighbouring positions by vectors of outputs: it reads vectors of packed weights and `height` values of x, and transposes
-its result. Shifts and positions come in tables, so the same machine code serves every kernel size, stride, dilation and
-padding. Nothing here knows which convolution, forward or backward, it is part of.
+A convolution is a sum over k = (input plane, tap): out[o, p] = sum_k w[o, k] * x[start(p) + shift(k)]. For a fixed k
+the values of x at neighbouring positions p are neighbours in memory. Two tiles use that. One is `height` outputs by
+vectors of positions: for each k it reads a few vectors of x at one common shift, and `height` weights. The other is
+`height` neighbouring positions by vectors of outputs: it reads vectors of packed weights and `height` values of x,
+and transposes its result. Shifts and positions come in tables, so the same machine code serves every kernel size,
+stride, dilation and padding. Nothing here knows which convolution, forward or backward, it is part of.
 """
 
 import functools
@@ -50,8 +50,8 @@ class Field:
         groups, row_tiles, channel_tiles, out_depth,
         in_image, in_group, in_channel, in_depth_step, in_depth, in_height, in_width,
         out_image, out_group, out_channel, out_depth_step, out_row, out_start,
-        depth_taps, depth_stride, stride_h, stride_w, top, left, phases_h, phases_w, phase_rows, phase_columns, phase, plane,
-        rows, out_rows, planes, chunk, taps, k,
+        depth_taps, depth_stride, stride_h, stride_w, top, left, phases_h, phases_w, phase_rows, phase_columns,
+        phase, plane, rows, out_rows, planes, chunk, taps, k,
         blocks, block, tile_blocks, channels,
         bare, packed, panel, steps_full, steps_last,
         shifts, depth_shifts, positions_full, positions_last, copies_full, copies_last,
@@ -183,7 +183,8 @@ FLAG_WORDS = 8
 
 def after_flags(workspace: Value, slots: Value) -> Value:
     """Where the flags end."""
-    return as_pointer(as_pointer(workspace, i64) + slots * FLAG_WORDS, workspace.type.target)  # type: ignore[attr-defined]
+    flags = as_pointer(workspace, i64)
+    return as_pointer(flags + slots * FLAG_WORDS, workspace.type.target)
 
 
 @kernel
@@ -375,7 +376,7 @@ def correlate_kernel(T: Type, lanes: int, height: int, vectors: int, step: int, 
                 used = (last - first) * taps
                 reads = buffer
                 if g[Field.bare] != 0:
-                    reads = source + (top * g[Field.in_width] + g[Field.left])
+                    reads = source + (first * g[Field.in_channel] + top * g[Field.in_width] + g[Field.left])
                 else:
                     if (padded != place) | (chunk < planes):
                         pad(source, buffer, g, first, last, top, z * g[Field.depth_stride])

@@ -1,15 +1,16 @@
 """The gradient of a convolution with respect to its weights.
 
-dw[o, plane, tap] = sum over images and positions p of dy[o, p] * x[plane, p * stride + shift(tap)]. Vectors run over the
-outputs o: dy is transposed strip by strip to [position][o], and each position multiplies its vectors of dy by the values
-of x that a run of neighbouring taps reads. Images are summed in chunks that depend on sizes only; the chunks' sums are
-added in their order, so results do not depend on the number of threads.
+dw[o, plane, tap] = sum over images and positions p of dy[o, p] * x[plane, p * stride + shift(tap)]. Vectors run over
+the outputs o: dy is transposed strip by strip to [position][o], and each position multiplies its vectors of dy by the
+values of x that a run of neighbouring taps reads. Images are summed in chunks that depend on sizes only; the chunks'
+sums are added in their order, so results do not depend on the number of threads.
 
 The plan works like `conv_plan.Correlation`: it knows sizes only.
 """
 
 import ctypes
 import functools
+import itertools
 from typing import NamedTuple
 
 from facula.kernel.language import (
@@ -243,7 +244,7 @@ class WeightGradient:
         registers = host().registers
         widest = host().lanes(self.dtype.itemsize)
         taps = [shift for shift, _ in columns.taps]
-        neighbours = all(b - a == 1 for a, b in zip(taps, taps[1:], strict=False))
+        neighbours = all(b - a == 1 for a, b in itertools.pairwise(taps))
         found = []
         for lanes in [widest, widest // 2] if host().vector_bits == 512 else [widest]:
             for vectors in range(1, min(4, ceil_div(self.channels, lanes)) + 1):
@@ -269,7 +270,9 @@ class WeightGradient:
         depth, rows, columns = self.axes
         item, width = self.dtype.itemsize, lanes * vectors
         top, left = (min(shift for shift, _ in axis.taps) for axis in (rows, columns))
-        span_h, span_w = (max(shift for shift, _ in axis.taps) - min(shift for shift, _ in axis.taps) for axis in (rows, columns))
+        span_h, span_w = (
+            max(shift for shift, _ in axis.taps) - min(shift for shift, _ in axis.taps) for axis in (rows, columns)
+        )
         parts = ceil_div(len(columns.taps), run)
         per_plane = len(rows.taps) * parts
         planes = self.planes * len(depth.taps)
@@ -288,9 +291,7 @@ class WeightGradient:
         chunks = max(1, min(chunks, self.images * self.positions // 64))
         image_chunk = ceil_div(self.images, chunks)
         chunks = ceil_div(self.images, image_chunk)
-        entry_tiles = max(
-            ceil_div(wanted, self.groups * blocks * chunks), ceil_div(planes * plane * item, _PADDED)
-        )
+        entry_tiles = max(ceil_div(wanted, self.groups * blocks * chunks), ceil_div(planes * plane * item, _PADDED))
         tile_entries = ceil_div(ceil_div(entries, height), min(entry_tiles, ceil_div(entries, height))) * height
         entry_tiles = ceil_div(entries, tile_entries)
         most_planes = min(planes, (tile_entries - 1) // per_plane + 2)
@@ -304,8 +305,7 @@ class WeightGradient:
                     k = (number * len(rows.taps) + h) * len(columns.taps) + first
                     valid = min(run, len(columns.taps) - first)
                     table_entries += [number * plane + (shift_h - top) * phase_columns + shift_w, k, valid]
-        for missing in range(-entries % tile_entries):
-            table_entries += [(planes - 1) * plane, 0, 0]
+        table_entries += [(planes - 1) * plane, 0, 0] * (-entries % tile_entries)
 
         buffer_size = most_planes * plane + 2 * lanes + 31 & ~15
         slot_size = buffer_size + (strip * columns.outputs + lanes) * width + 31 & ~15
@@ -320,8 +320,9 @@ class WeightGradient:
             "out_channel": self.positions, "out_depth_step": volume, "depth_taps": len(depth.taps),
             "depth_stride": depth.stride, "stride_h": 1, "stride_w": 1, "top": top, "left": left, "phases_h": 1,
             "phases_w": 1, "phase_rows": phase_rows, "phase_columns": phase_columns, "phase": plane, "plane": plane,
-            "out_step_h": rows.stride, "out_step_w": columns.stride, "out_rows": rows.outputs, "k": self.k, "blocks": blocks,
-            "channels": self.channels, "buffer_size": buffer_size, "slot_size": slot_size, "packed_size": sums, "images": self.images,
+            "out_step_h": rows.stride, "out_step_w": columns.stride, "out_rows": rows.outputs, "k": self.k,
+            "blocks": blocks, "channels": self.channels, "buffer_size": buffer_size, "slot_size": slot_size,
+            "packed_size": sums, "images": self.images,
             "image_chunk": image_chunk, "image_chunks": chunks, "entry_tiles": entry_tiles,
             "tile_entries": tile_entries, "entries": entries, "entries_of_plane": per_plane, "strip": strip,
             "out_width": columns.outputs,

@@ -12,15 +12,17 @@ Three ways are known:
 A is never packed: a tile reads six rows of it, whatever their strides.
 """
 
+import ctypes
 import functools
+import struct
 from typing import NamedTuple
 
 from facula.kernel.language import Kernel, Type, host
-from facula.ops.kernels.gemm_blocks import B_LOCAL, B_PACKED, B_TRANSPOSED, LOCAL_B, pack_kernel, product_kernel
+from facula.ops.kernels.gemm_blocks import B_LOCAL, B_PACKED, B_TRANSPOSED, LOCAL_B, SWAPPED, pack_kernel, product_kernel
 from facula.ops.kernels.gemm_dot import dot_kernel
 from facula.ops.kernels.gemm_tiles import ADD, RELU, SCALE, reads_edges
 
-__all__ = ["Copy", "Plan", "Product", "Step", "plan_product"]
+__all__ = ["Copy", "Plan", "Product", "Step", "plan_product", "words"]
 
 DEPTH = 512  # longest piece of k of one pass: six rows of A in the first cache, a block of B in the second
 BLOCK_COLUMNS = 256
@@ -65,7 +67,7 @@ class Product(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One kernel over the range [0, count) in pieces of at least `grain`; `numbers` follow the operands' addresses."""
+    """One kernel over the range [0, count) in pieces of at least `grain`, and the numbers that it takes."""
 
     kernel: Kernel
     numbers: tuple[int | float, ...]
@@ -76,15 +78,21 @@ class Step(NamedTuple):
 class Plan(NamedTuple):
     """How to compute a product.
 
-    pack: None, or the step with operands (workspace, B), whose workspace of `workspace` bytes (aligned to 64) then takes
-    the place of B. product: the step with operands (C, A, B, plus); without a plus any address will do. If `swapped`, A
-    and B change places throughout.
+    product: the step with operands (C, A, B, plus, the address of its numbers as `words`), or without a plus (C, A, B, the
+    address, 0). pack: None, or the step with operands (workspace, B, *numbers), whose workspace of `workspace` bytes
+    (aligned to 64) then takes the place of B. If `swapped`, it is A that is packed and replaced.
     """
 
     product: Step
     pack: Step | None = None
     workspace: int = 0
     swapped: bool = False
+
+
+def words(numbers: tuple[int | float, ...]) -> ctypes.Array[ctypes.c_int64]:
+    """Numbers in memory as a kernel reads them: each an i64, or the bits of a double."""
+    packed = struct.pack("".join("d" if isinstance(x, float) else "q" for x in numbers), *numbers)
+    return (ctypes.c_int64 * len(numbers)).from_buffer_copy(packed)
 
 
 class Copy(NamedTuple):
@@ -126,7 +134,11 @@ def _turned(T: Type, p: Product) -> Plan | Copy:
         b_batch=p.a_batch, a_outer=p.b_outer, b_outer=p.a_outer, plus_row=0,
     )  # fmt: skip
     found = plan_product(T, turned)
-    return found._replace(swapped=True) if isinstance(found, Plan) else Copy(1 - found.operand)
+    if isinstance(found, Copy):
+        return Copy(1 - found.operand)
+    numbers = list(found.product.numbers)
+    numbers[-2] |= SWAPPED  # type: ignore[operator]
+    return found._replace(swapped=True, product=found.product._replace(numbers=tuple(numbers)))
 
 
 def _by_rows(T: Type, p: Product) -> Plan:

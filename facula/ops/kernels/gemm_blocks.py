@@ -6,11 +6,14 @@ computes blocks [lo, hi). Matrices of the batch lie `batch` strides apart in gro
 
 import functools
 
-from facula.kernel.language import Type, host, i64, kernel, minimum, ptr, stack_array, udiv, urem
+from facula.kernel.language import (
+    Type, Value, as_pointer, bitcast, f64, host, i64, kernel, minimum, ptr, select, stack_array, udiv, urem,
+)  # fmt: skip
 from facula.ops.kernels.gemm_tiles import ADD, RELU, pack_rows, pack_transposed, tile_of
 
-B_PACKED, B_LOCAL, B_TRANSPOSED = 8, 16, 32
-"""Flags beside the tile's: `b` points to what `pack_kernel` made; each block packs B for itself; B is stored by columns."""
+B_PACKED, B_LOCAL, B_TRANSPOSED, SWAPPED = 8, 16, 32, 64
+"""Flags beside the tile's: `b` points to what `pack_kernel` made; each block packs B for itself; B is stored by columns;
+the launch is given B first."""
 
 LOCAL_B = 1 << 15  # elements of B that a block may pack on its own stack
 
@@ -50,9 +53,23 @@ def pack_kernel(T: Type, vectors: int) -> object:
     return pack_b
 
 
+def plus_and_problem(a: Value, third: Value, fourth: Value) -> tuple[Value, Value]:
+    """(what is added, the numbers of the problem): the numbers' address follows the operands, of which plus may be missing."""
+    missing = fourth == fourth.type(0)
+    return select(missing, a, third), select(missing, as_pointer(third, i64), fourth)
+
+
+def operands(a: Value, b: Value, flags: Value) -> tuple[Value, Value]:
+    """A and B in the planner's order."""
+    turned = (flags & SWAPPED) != 0
+    return select(turned, b, a), select(turned, a, b)
+
+
 @functools.cache
 def product_kernel(T: Type, height: int, vectors: int) -> object:
     """C = alpha * (A op(B)) + plus, in tiles of `height` rows by `vectors` vectors. A may have any strides.
+
+    Launched on (C, A, B, plus, numbers), or (C, A, B, numbers, 0) when nothing is added.
 
     Inside a block, pieces of block_k are taken one after another; those after the first add to what C then holds.
     """
@@ -70,11 +87,12 @@ def product_kernel(T: Type, height: int, vectors: int) -> object:
                 by_rows(b + j, b_apart, packed + j * k, k, minimum(width, n - j))
 
     @kernel
-    def product(
-        c: ptr(T), a: ptr(T), b: ptr(T), plus: ptr(T), m: i64, n: i64, k: i64, a_row: i64, a_column: i64,
-        b_apart: i64, c_row: i64, plus_row: i64, a_batch: i64, b_batch: i64, c_batch: i64, plus_batch: i64, inner: i64,
-        a_outer: i64, b_outer: i64, block_m: i64, block_n: i64, block_k: i64, flags: i64, alpha: T, lo: i64, hi: i64,
-    ):  # fmt: skip
+    def product(c: ptr(T), a: ptr(T), b: ptr(T), third: ptr(T), fourth: ptr(i64), lo: i64, hi: i64):
+        plus, problem = plus_and_problem(a, third, fourth)
+        (m, n, k, a_row, a_column, b_apart, c_row, plus_row, a_batch, b_batch, c_batch, plus_batch, inner, a_outer,
+         b_outer, block_m, block_n, block_k, flags) = [problem[i] for i in range(19)]  # fmt: skip
+        alpha = T(bitcast(problem[19], f64))
+        a, b = operands(a, b, flags)
         across = udiv(n + block_n - 1, block_n)
         each = across * udiv(m + block_m - 1, block_m)
         padded = udiv(n + (width - 1), width) * width

@@ -7,9 +7,10 @@ read where they lie: vectors along k, one accumulator for each element of C, sum
 import functools
 
 from facula.kernel.language import (
-    Type, Value, f64, fma, host, i64, kernel, load, minimum, ptr, reduce, select, shuffle, splat, store, tail_mask, udiv,
+    Type, Value, bitcast, f64, fma, host, i64, kernel, load, minimum, ptr, reduce, select, shuffle, splat, store, tail_mask, udiv,
     unroll, vec,
 )  # fmt: skip
+from facula.ops.kernels.gemm_blocks import operands, plus_and_problem
 from facula.ops.kernels.gemm_tiles import ADD, RELU, SCALE
 
 
@@ -91,17 +92,19 @@ def dot_tile(T: Type, lanes: int, height: int, width: int) -> object:
 
 @functools.cache
 def dot_kernel(T: Type) -> object:
-    """The launchable product; a unit of its range is a block of block_n columns of C, of one matrix of the batch."""
+    """The launchable product, with operands as `product_kernel`; a unit of its range is a block of block_n columns of C, of one
+    matrix of the batch."""
     lanes, registers = host().lanes(T.itemsize), host().registers
     tallest = 6 if registers == 32 else 3
     tiles = {h: (dot_tile(T, lanes, h, columns_for(h, lanes, registers)), columns_for(h, lanes, registers)) for h in range(1, tallest + 1)}
 
     @kernel
-    def dot(
-        c: ptr(T), a: ptr(T), b: ptr(T), plus: ptr(T), m: i64, n: i64, k: i64, a_row: i64, b_row: i64,
-        c_row: i64, plus_row: i64, a_batch: i64, b_batch: i64, c_batch: i64, plus_batch: i64, inner: i64, a_outer: i64,
-        b_outer: i64, block_n: i64, flags: i64, alpha: T, lo: i64, hi: i64,
-    ):  # fmt: skip
+    def dot(c: ptr(T), a: ptr(T), b: ptr(T), third: ptr(T), fourth: ptr(i64), lo: i64, hi: i64):
+        plus, problem = plus_and_problem(a, third, fourth)
+        (m, n, k, a_row, b_row, c_row, plus_row, a_batch, b_batch, c_batch, plus_batch, inner, a_outer, b_outer, block_n,
+         flags) = [problem[i] for i in range(16)]  # fmt: skip
+        alpha = T(bitcast(problem[16], f64))
+        a, b = operands(a, b, flags)
         across = udiv(n + block_n - 1, block_n)
         for unit in range(lo, hi):
             batch = udiv(unit, across)

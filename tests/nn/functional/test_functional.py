@@ -55,8 +55,14 @@ def values(*numbers: Any, **options: Any) -> Any:
 
 
 ACTIVATIONS = [
-    *(call(n, (3, 4)) for n in ("relu", "relu6", "hardsigmoid", "hardswish", "elu", "selu", "celu", "leaky_relu", "silu", "mish")),
-    *(call(n, (3, 4)) for n in ("softsign", "tanhshrink", "sigmoid", "tanh", "glu", "gelu", "logsigmoid", "softplus", "hardshrink")),
+    *(
+        call(n, (3, 4))
+        for n in ("relu", "relu6", "hardsigmoid", "hardswish", "elu", "selu", "celu", "leaky_relu", "silu", "mish")
+    ),
+    *(
+        call(n, (3, 4))
+        for n in ("softsign", "tanhshrink", "sigmoid", "tanh", "glu", "gelu", "logsigmoid", "softplus", "hardshrink")
+    ),
     *(call(n, (3, 4)) for n in ("softshrink", "hardtanh", "rrelu")),
     call("elu", (5,), alpha=0.5),
     call("celu", (5,), 0.5),
@@ -71,7 +77,7 @@ ACTIVATIONS = [
     call("rrelu", (20,), training=True),
     call("glu", (4, 3), dim=0),
     call("glu", (3, 3)),
-    call("glu", ()),
+    call("glu", values(1.0)),
     call("softmax", (3, 4), dim=1),
     call("softmax", (3, 4)),
     call("softmax", (3, 4), dim=0, dtype=lambda torch: torch.float64),
@@ -84,7 +90,11 @@ ACTIVATIONS = [
 ]
 
 LOSSES = [
-    *(call(n, (3, 4), (3, 4), reduction=r) for n in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss") for r in ("mean", "sum", "none")),
+    *(
+        call(n, (3, 4), (3, 4), reduction=r)
+        for n in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+        for r in ("mean", "sum", "none")
+    ),
     call("mse_loss", (3, 4), (3, 4), weight=probabilities(3, 4)),
     call("l1_loss", (3, 4), (3, 4), weight=probabilities(3, 4), reduction="sum"),
     call("huber_loss", (3, 4), (3, 4), weight=probabilities(3, 4), delta=0.3),
@@ -106,19 +116,42 @@ LOSSES = [
     *(call("nll_loss", log_probabilities(4, 5), ints(5, 4), reduction=r) for r in ("mean", "sum", "none")),
     call("nll_loss", log_probabilities(4, 5), ints(5, 4), ignore_index=1, weight=lambda torch: torch.rand(5)),
     call("nll_loss", (2, 5, 3, 3), ints(5, 2, 3, 3)),
-    *(call("binary_cross_entropy", probabilities(3, 4), lambda torch: torch.rand(3, 4), reduction=r) for r in ("mean", "sum", "none")),
+    *(
+        call("binary_cross_entropy", probabilities(3, 4), lambda torch: torch.rand(3, 4), reduction=r)
+        for r in ("mean", "sum", "none")
+    ),
     call("binary_cross_entropy", probabilities(3), lambda torch: torch.rand(3), weight=lambda torch: torch.rand(3)),
     call("binary_cross_entropy", probabilities(3), lambda torch: torch.rand(4)),
     call("binary_cross_entropy_with_logits", (3, 4), lambda torch: torch.rand(3, 4)),
-    call("binary_cross_entropy_with_logits", (3, 4), lambda torch: torch.rand(3, 4), pos_weight=lambda torch: torch.rand(4)),
-    call("binary_cross_entropy_with_logits", (3, 4), lambda torch: torch.rand(3, 4), weight=lambda torch: torch.rand(4), reduction="sum"),
+    call(
+        "binary_cross_entropy_with_logits",
+        (3, 4),
+        lambda torch: torch.rand(3, 4),
+        pos_weight=lambda torch: torch.rand(4),
+    ),
+    call(
+        "binary_cross_entropy_with_logits",
+        (3, 4),
+        lambda torch: torch.rand(3, 4),
+        weight=lambda torch: torch.rand(4),
+        reduction="sum",
+    ),
     call("binary_cross_entropy_with_logits", values(100.0, -100.0), values(0.0, 1.0)),
     call("binary_cross_entropy_with_logits", (3,), lambda torch: torch.rand(4)),
-    *(call("kl_div", log_probabilities(3, 4), lambda torch: torch.rand(3, 4), reduction=r) for r in ("mean", "sum", "none", "batchmean")),
+    *(
+        call("kl_div", log_probabilities(3, 4), lambda torch: torch.rand(3, 4), reduction=r)
+        for r in ("mean", "sum", "none", "batchmean")
+    ),
     call("kl_div", log_probabilities(3, 4), log_probabilities(3, 4), log_target=True, reduction="sum"),
     call("kl_div", log_probabilities(2), values(0.0, 1.0), reduction="sum"),
     call("poisson_nll_loss", (3, 4), ints(5, 3, 4)),
-    call("poisson_nll_loss", probabilities(3, 4), lambda torch: torch.randint(0, 5, (3, 4)).float(), log_input=False, full=True),
+    call(
+        "poisson_nll_loss",
+        probabilities(3, 4),
+        lambda torch: torch.randint(0, 5, (3, 4)).float(),
+        log_input=False,
+        full=True,
+    ),
     call("gaussian_nll_loss", (3, 4), (3, 4), probabilities(3, 4)),
     call("gaussian_nll_loss", (3, 4), (3, 4), probabilities(3), full=True, reduction="none"),
     call("gaussian_nll_loss", (3, 4), (3, 4), 0.5),
@@ -196,7 +229,13 @@ SHAPES = [
     call("embedding_bag", ints(5, 2, 3), (5, 4), padding_idx=1),
     call("embedding_bag", ints(5, 6), (5, 4), values(0, 2, 2), mode="mean"),
     call("embedding_bag", ints(5, 6), (5, 4), values(0, 2, 4, 6), mode="max", include_last_offset=True),
-    call("embedding_bag", ints(5, 2, 3), (5, 4), mode="sum", per_sample_weights=(lambda torch: torch.rand(2, 3).requires_grad_())),
+    call(
+        "embedding_bag",
+        ints(5, 2, 3),
+        (5, 4),
+        mode="sum",
+        per_sample_weights=(lambda torch: torch.rand(2, 3).requires_grad_()),
+    ),
     call("embedding_bag", ints(5, 2, 3), (5, 4), mode="other"),
     call("embedding_bag", ints(5, 2), (5, 4), mode="sum", offsets=values(0)),
     call("one_hot", ints(4, 2, 3), 5),
@@ -225,14 +264,20 @@ SHAPES = [
     call("affine_grid", (2, 2, 3), [2, 1, 3, 4], align_corners=True),
     *(
         call("grid_sample", (2, 3, 5, 4), places(m != "nearest"), mode=m, padding_mode=p, align_corners=c)
-        for m in ("bilinear", "nearest", "bicubic") for p in ("zeros", "border", "reflection") for c in (False, True)
+        for m in ("bilinear", "nearest", "bicubic")
+        for p in ("zeros", "border", "reflection")
+        for c in (False, True)
     ),
     call("grid_sample", (1, 2, 3, 4, 5), lambda torch: torch.rand(1, 2, 2, 2, 3) * 2 - 1, align_corners=False),
     call("interpolate", (1, 2, 4), scale_factor=2),
     call("interpolate", (1, 2, 4, 5), size=(7, 3)),
     call("interpolate", (1, 2, 4, 5), scale_factor=1.7),
     call("interpolate", (1, 2, 4, 5), size=(7, 3), mode="nearest-exact"),
-    *(call("interpolate", (1, 2, 4, 5), size=(7, 3), mode=m, align_corners=c) for m in ("bilinear", "bicubic") for c in (False, True)),
+    *(
+        call("interpolate", (1, 2, 4, 5), size=(7, 3), mode=m, align_corners=c)
+        for m in ("bilinear", "bicubic")
+        for c in (False, True)
+    ),
     call("interpolate", (1, 2, 4, 5), scale_factor=(1.5, 0.6), mode="bilinear"),
     call("interpolate", (1, 2, 4, 5), scale_factor=(1.5, 0.6), mode="bilinear", recompute_scale_factor=True),
     call("interpolate", (1, 2, 4), size=7, mode="linear"),

@@ -9,38 +9,66 @@ import pytest
 from facula import nn
 
 CONSTRUCTED = """
-nn.Linear(3, 4) | nn.Linear(3, 4, bias=False) | nn.Linear(3, 4, dtype=torch.float64) | nn.Bilinear(2, 3, 4) | nn.Bilinear(0, 3, 4)
-nn.Identity(3, a=2) | nn.Flatten() | nn.Unflatten(1, (2, 5)) | nn.Unflatten(1, 3) | nn.Unflatten(1.5, (2,)) | nn.Unflatten("a", (2,))
+nn.Linear(3, 4) | nn.Linear(3, 4, bias=False) | nn.Linear(3, 4, dtype=torch.float64) | nn.Bilinear(2, 3, 4) |
+nn.Bilinear(0, 3, 4)
+nn.Identity(3, a=2) | nn.Flatten() | nn.Unflatten(1, (2, 5)) | nn.Unflatten(1, 3) | nn.Unflatten(1.5, (2,)) |
+nn.Unflatten("a", (2,))
 nn.Conv1d(4, 6, 3, padding=1) | nn.Conv2d(4, 6, 3, stride=2, padding=(1, 2), dilation=2, groups=2, bias=False)
 nn.Conv2d(4, 6, (3, 5), padding="same", padding_mode="reflect") | nn.Conv3d(4, 6, 3) | nn.ConvTranspose1d(4, 6, 3)
 nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1) | nn.ConvTranspose3d(4, 6, 3) | nn.Conv2d(4, 6, 3, groups=3)
-nn.Conv2d(4, 6, 3, groups=0) | nn.Conv2d(4, 6, 3, padding="same", stride=2) | nn.ConvTranspose2d(4, 6, 3, padding_mode="reflect")
-nn.MaxPool1d(2) | nn.MaxPool2d(2, stride=1, padding=1) | nn.MaxPool3d((1, 2, 3)) | nn.AvgPool1d(2) | nn.AvgPool2d(2) | nn.AvgPool3d(2)
-nn.LPPool1d(2, 3) | nn.LPPool2d(2, 3) | nn.LPPool3d(2, 3) | nn.AdaptiveAvgPool2d((None, 3)) | nn.AdaptiveMaxPool1d(3) | nn.MaxUnpool2d(2)
-nn.FractionalMaxPool2d(3, output_size=(13, 12)) | nn.FractionalMaxPool2d(3) | nn.FractionalMaxPool2d(3, output_ratio=2.0)
-nn.ReLU(True) | nn.ReLU6() | nn.Threshold(0.1, 20) | nn.RReLU() | nn.Hardtanh(-2, 2) | nn.Hardtanh(2, -2) | nn.Sigmoid() | nn.Tanh() | nn.ELU()
-nn.CELU(inplace=True) | nn.SELU() | nn.GLU() | nn.GELU() | nn.GELU("tanh") | nn.Hardshrink() | nn.Softshrink(0.3) | nn.LeakyReLU(0.2, True)
-nn.LogSigmoid() | nn.Softplus() | nn.PReLU(3) | nn.Softsign() | nn.Tanhshrink() | nn.Softmin(1) | nn.Softmax() | nn.LogSoftmax(dim=-1)
-nn.Softmax2d() | nn.Mish() | nn.SiLU() | nn.Hardswish() | nn.Hardsigmoid() | nn.Dropout(0.3) | nn.Dropout2d(2) | nn.AlphaDropout()
+nn.Conv2d(4, 6, 3, groups=0) | nn.Conv2d(4, 6, 3, padding="same", stride=2) | nn.ConvTranspose2d(4, 6, 3,
+padding_mode="reflect")
+nn.MaxPool1d(2) | nn.MaxPool2d(2, stride=1, padding=1) | nn.MaxPool3d((1, 2, 3)) | nn.AvgPool1d(2) | nn.AvgPool2d(2) |
+nn.AvgPool3d(2)
+nn.LPPool1d(2, 3) | nn.LPPool2d(2, 3) | nn.LPPool3d(2, 3) | nn.AdaptiveAvgPool2d((None, 3)) | nn.AdaptiveMaxPool1d(3) |
+nn.MaxUnpool2d(2)
+nn.FractionalMaxPool2d(3, output_size=(13, 12)) | nn.FractionalMaxPool2d(3) | nn.FractionalMaxPool2d(3,
+output_ratio=2.0)
+nn.ReLU(True) | nn.ReLU6() | nn.Threshold(0.1, 20) | nn.RReLU() | nn.Hardtanh(-2, 2) | nn.Hardtanh(2, -2) |
+nn.Sigmoid() | nn.Tanh() | nn.ELU()
+nn.CELU(inplace=True) | nn.SELU() | nn.GLU() | nn.GELU() | nn.GELU("tanh") | nn.Hardshrink() | nn.Softshrink(0.3) |
+nn.LeakyReLU(0.2, True)
+nn.LogSigmoid() | nn.Softplus() | nn.PReLU(3) | nn.Softsign() | nn.Tanhshrink() | nn.Softmin(1) | nn.Softmax() |
+nn.LogSoftmax(dim=-1)
+nn.Softmax2d() | nn.Mish() | nn.SiLU() | nn.Hardswish() | nn.Hardsigmoid() | nn.Dropout(0.3) | nn.Dropout2d(2) |
+nn.AlphaDropout()
 nn.BatchNorm1d(3) | nn.BatchNorm2d(3, affine=False) | nn.BatchNorm2d(3, track_running_stats=False, momentum=None)
-nn.BatchNorm2d(3, bias=False) | nn.InstanceNorm2d(3) | nn.InstanceNorm1d(3, affine=True, track_running_stats=True) | nn.SyncBatchNorm(3)
-nn.LayerNorm(3) | nn.LayerNorm((3, 4), elementwise_affine=False) | nn.LayerNorm([3, 4], bias=False) | nn.GroupNorm(2, 4) | nn.GroupNorm(3, 4)
-nn.RMSNorm(3) | nn.LocalResponseNorm(2) | nn.CrossMapLRN2d(2) | nn.Embedding(10, 3) | nn.Embedding(10, 3, padding_idx=-1, max_norm=1.0)
-nn.Embedding(10, 3, padding_idx=10) | nn.Embedding(10, 3, padding_idx=0) | nn.Embedding.from_pretrained(torch.ones(3, 4))
-nn.EmbeddingBag(10, 3, mode="sum", padding_idx=2) | nn.L1Loss() | nn.NLLLoss(weight=torch.ones(3)) | nn.KLDivLoss() | nn.HuberLoss()
-nn.CrossEntropyLoss(weight=torch.ones(3), label_smoothing=0.1) | nn.BCEWithLogitsLoss(pos_weight=torch.ones(2)) | nn.CTCLoss()
-nn.TripletMarginLoss(margin=-1) | nn.MultiMarginLoss(p=3) | nn.HuberLoss(delta="a") | nn.ZeroPad2d(2) | nn.ZeroPad1d((1, 2)) | nn.ZeroPad3d(1)
-nn.ConstantPad3d(2, 3.5) | nn.ReflectionPad2d((1, 2, 3, 4)) | nn.CircularPad3d(1) | nn.ReplicationPad1d(2) | nn.Upsample(scale_factor=2)
-nn.Upsample(size=(2, 3), mode="bilinear") | nn.UpsamplingBilinear2d(scale_factor=3) | nn.UpsamplingNearest2d(3) | nn.PixelShuffle(2)
-nn.PixelUnshuffle(2) | nn.ChannelShuffle(2) | nn.Fold((4, 5), 2) | nn.Unfold(3, padding=1) | nn.PairwiseDistance() | nn.CosineSimilarity()
-nn.LazyLinear(3) | nn.LazyConv2d(3, 2) | nn.LazyConvTranspose1d(3, 2) | nn.LazyBatchNorm2d() | nn.LazyInstanceNorm1d(affine=False)
-nn.RNN(3, 4, 2, nonlinearity="relu") | nn.LSTM(3, 4, bidirectional=True, batch_first=True) | nn.GRU(3, 4, num_layers=2, dropout=0.2, bias=False)
-nn.LSTM(3, 4, proj_size=2) | nn.RNN(3, 4, nonlinearity="x") | nn.GRU(3, 4, proj_size=2) | nn.LSTM(0, 4) | nn.LSTM(3, 4.5) | nn.LSTM(3, 4, proj_size=5)
-nn.LSTM(3, 4, bias=3) | nn.LSTM(3, 4, dropout=2) | nn.RNNCell(3, 4, nonlinearity="relu") | nn.LSTMCell(3, 4, bias=False) | nn.GRUCell(3, 4)
-nn.MultiheadAttention(8, 2) | nn.MultiheadAttention(8, 2, kdim=3, vdim=5, add_bias_kv=True, bias=False) | nn.MultiheadAttention(8, 3)
-nn.MultiheadAttention(0, 1) | nn.TransformerEncoderLayer(8, 2, 16) | nn.TransformerDecoderLayer(8, 2, 16, activation="gelu", norm_first=True)
-nn.TransformerEncoderLayer(8, 2, 16, activation="x") | nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, nn.LayerNorm(8))
-nn.Transformer(8, 2, 1, 1, 16) | nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10]) | nn.AdaptiveLogSoftmaxWithLoss(8, 20, [10, 5])
+nn.BatchNorm2d(3, bias=False) | nn.InstanceNorm2d(3) | nn.InstanceNorm1d(3, affine=True, track_running_stats=True) |
+nn.SyncBatchNorm(3)
+nn.LayerNorm(3) | nn.LayerNorm((3, 4), elementwise_affine=False) | nn.LayerNorm([3, 4], bias=False) | nn.GroupNorm(2,
+4) | nn.GroupNorm(3, 4)
+nn.RMSNorm(3) | nn.LocalResponseNorm(2) | nn.CrossMapLRN2d(2) | nn.Embedding(10, 3) | nn.Embedding(10, 3,
+padding_idx=-1, max_norm=1.0)
+nn.Embedding(10, 3, padding_idx=10) | nn.Embedding(10, 3, padding_idx=0) | nn.Embedding.from_pretrained(torch.ones(3,
+4))
+nn.EmbeddingBag(10, 3, mode="sum", padding_idx=2) | nn.L1Loss() | nn.NLLLoss(weight=torch.ones(3)) | nn.KLDivLoss() |
+nn.HuberLoss()
+nn.CrossEntropyLoss(weight=torch.ones(3), label_smoothing=0.1) | nn.BCEWithLogitsLoss(pos_weight=torch.ones(2)) |
+nn.CTCLoss()
+nn.TripletMarginLoss(margin=-1) | nn.MultiMarginLoss(p=3) | nn.HuberLoss(delta="a") | nn.ZeroPad2d(2) |
+nn.ZeroPad1d((1, 2)) | nn.ZeroPad3d(1)
+nn.ConstantPad3d(2, 3.5) | nn.ReflectionPad2d((1, 2, 3, 4)) | nn.CircularPad3d(1) | nn.ReplicationPad1d(2) |
+nn.Upsample(scale_factor=2)
+nn.Upsample(size=(2, 3), mode="bilinear") | nn.UpsamplingBilinear2d(scale_factor=3) | nn.UpsamplingNearest2d(3) |
+nn.PixelShuffle(2)
+nn.PixelUnshuffle(2) | nn.ChannelShuffle(2) | nn.Fold((4, 5), 2) | nn.Unfold(3, padding=1) | nn.PairwiseDistance() |
+nn.CosineSimilarity()
+nn.LazyLinear(3) | nn.LazyConv2d(3, 2) | nn.LazyConvTranspose1d(3, 2) | nn.LazyBatchNorm2d() |
+nn.LazyInstanceNorm1d(affine=False)
+nn.RNN(3, 4, 2, nonlinearity="relu") | nn.LSTM(3, 4, bidirectional=True, batch_first=True) | nn.GRU(3, 4, num_layers=2,
+dropout=0.2, bias=False)
+nn.LSTM(3, 4, proj_size=2) | nn.RNN(3, 4, nonlinearity="x") | nn.GRU(3, 4, proj_size=2) | nn.LSTM(0, 4) | nn.LSTM(3,
+4.5) | nn.LSTM(3, 4, proj_size=5)
+nn.LSTM(3, 4, bias=3) | nn.LSTM(3, 4, dropout=2) | nn.RNNCell(3, 4, nonlinearity="relu") | nn.LSTMCell(3, 4,
+bias=False) | nn.GRUCell(3, 4)
+nn.MultiheadAttention(8, 2) | nn.MultiheadAttention(8, 2, kdim=3, vdim=5, add_bias_kv=True, bias=False) |
+nn.MultiheadAttention(8, 3)
+nn.MultiheadAttention(0, 1) | nn.TransformerEncoderLayer(8, 2, 16) | nn.TransformerDecoderLayer(8, 2, 16,
+activation="gelu", norm_first=True)
+nn.TransformerEncoderLayer(8, 2, 16, activation="x") | nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2,
+nn.LayerNorm(8))
+nn.Transformer(8, 2, 1, 1, 16) | nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10]) | nn.AdaptiveLogSoftmaxWithLoss(8, 20,
+[10, 5])
 """.replace("\n", " | ")
 
 
@@ -83,7 +111,9 @@ def _flat(value: Any) -> list[Any]:
 CALLED = [
     layer("nn.Linear(3, 4)", (2, 3)),
     layer("nn.Bilinear(2, 3, 4)", (5, 2), (5, 3)),
-    layer("nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 5))", (2, 1, 8, 8)),
+    layer(
+        "nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 5))", (2, 1, 8, 8)
+    ),
     layer("nn.Conv2d(2, 3, 3, padding=1, padding_mode='circular')", (1, 2, 5, 5)),
     layer("nn.Conv1d(2, 3, 3, padding=2, padding_mode='reflect')", (1, 2, 5)),
     layer("nn.ConvTranspose2d(2, 3, 3, stride=2)", (1, 2, 4, 4)),
@@ -106,7 +136,9 @@ CALLED = [
     layer("nn.CrossEntropyLoss()", (3, 5), lambda torch: torch.randint(0, 5, (3,))),
     layer("nn.MSELoss()", (3, 5), lambda torch: torch.rand(3, 5)),
     layer("nn.BCEWithLogitsLoss()", (3, 5), lambda torch: torch.rand(3, 5)),
-    layer("nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10], div_value=2.0)", (3, 8), lambda torch: torch.tensor([1, 7, 19])),
+    layer(
+        "nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10], div_value=2.0)", (3, 8), lambda torch: torch.tensor([1, 7, 19])
+    ),
     layer("nn.LazyConv2d(3, 2)", (1, 2, 4, 4)),
     layer("nn.LazyBatchNorm1d()", (4, 3)),
     layer("nn.RNN(3, 4, 2)", (5, 2, 3)),

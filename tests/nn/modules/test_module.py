@@ -87,9 +87,13 @@ ASSIGNMENTS = [
     lambda torch, net: setattr(net, "b", torch.ones(2)) or net.b,
     lambda torch, net: setattr(net, "w", None) or (net.w, list(net.state_dict())),
     lambda torch, net: setattr(net, "fc", None) or (net.fc, list(net.state_dict())),
-    lambda torch, net: setattr(net, "act", torch.nn.Parameter(torch.ones(1))) or (list(net._modules), list(net._parameters)),
+    lambda torch, net: (
+        setattr(net, "act", torch.nn.Parameter(torch.ones(1))) or (list(net._modules), list(net._parameters))
+    ),
     lambda torch, net: setattr(net, "w", torch.nn.ReLU()) or (list(net._modules), list(net._parameters)),
-    lambda torch, net: setattr(net, "b", torch.nn.Parameter(torch.ones(1))) or (list(net._buffers), list(net._parameters)),
+    lambda torch, net: (
+        setattr(net, "b", torch.nn.Parameter(torch.ones(1))) or (list(net._buffers), list(net._parameters))
+    ),
     lambda torch, net: setattr(net, "plain", net.w * 2) or ("plain" in net._parameters, type(net.plain).__name__),
     lambda torch, net: setattr(net, "new", torch.nn.Buffer(torch.ones(1))) or list(net.state_dict()),
     lambda torch, net: setattr(net, "new", torch.nn.Buffer(torch.ones(1), persistent=False)) or list(net.state_dict()),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facula.kernel.language import f32, f64
-from facula.ops.kernels.gemm import Copy, Plan, Product, Step, plan_product
+from facula.ops.kernels.gemm import Copy, Plan, Product, Step, plan_product, words
 
 TYPES = {np.dtype("f4"): f32, np.dtype("f8"): f64}
 PAGE = mmap.PAGESIZE
@@ -58,18 +58,19 @@ def launch(step: Step, operands: list[int], pieces: int = 1) -> None:
 
 
 def run(plan: Plan, c: np.ndarray, a: np.ndarray, b: np.ndarray, plus: np.ndarray | None = None, pieces: int = 1) -> None:
-    if plan.swapped:
-        a, b = b, a
-    b_address = b.ctypes.data
+    addresses = [a.ctypes.data, b.ctypes.data]
+    packed = 0 if plan.swapped else 1
     work = np.full(plan.workspace // c.itemsize + 16 + 64, np.nan, c.dtype)
     if plan.pack is not None:
         aligned = (work.ctypes.data + 63) // 64 * 64
         used = (aligned - work.ctypes.data) // c.itemsize + plan.workspace // c.itemsize
         work[used:] = 7
-        launch(plan.pack, [aligned, b_address], pieces)
+        launch(plan.pack, [aligned, addresses[packed]], pieces)
         assert (work[used:] == 7).all()
-        b_address = aligned
-    launch(plan.product, [c.ctypes.data, a.ctypes.data, b_address, (a if plus is None else plus).ctypes.data], pieces)
+        addresses[packed] = aligned
+    numbers = words(plan.product.numbers)
+    last = [ctypes.addressof(numbers), 0] if plus is None else [plus.ctypes.data, ctypes.addressof(numbers)]
+    launch(plan.product._replace(numbers=()), [c.ctypes.data, *addresses, *last], pieces)
 
 
 def strides(x: np.ndarray) -> tuple[int, ...]:
@@ -259,15 +260,8 @@ def test_integers_wrap_around(dtype: str, m: int, n: int, k: int, guarded: Guard
 NARROW = """
 import sys
 import facula.kernel.target as target
-real = target.host()
 bits, fma = int(sys.argv[1]), sys.argv[2] == "fma"
-class Narrow(target.Target):
-    def __init__(self):
-        self.__dict__.update(real.__dict__)
-        self.vector_bits, self.has_fma = bits, fma
-target.machine()
-narrow = Narrow()
-target.host = lambda: narrow
+target.host().vector_bits, target.host().has_fma = bits, fma
 sys.path.insert(0, sys.argv[3])
 import numpy as np
 import test_gemm as t

@@ -25,6 +25,16 @@ class Squares(data.Dataset):
         return facula.full((3,), float(index)), index**2
 
 
+class LargeSamples(data.Dataset):
+    """Samples that go through shared memory."""
+
+    def __len__(self) -> int:
+        return 30
+
+    def __getitem__(self, index: int):
+        return facula.full((300, 100), float(index))
+
+
 class Noise(data.Dataset):
     """What each generator gives in this process, and which worker it is."""
 

@@ -121,6 +121,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("name", ERRORS)
 def test_argument_errors_are_torchs(name: str) -> None:
     torch = pytest.importorskip("torch")

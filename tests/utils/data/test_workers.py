@@ -20,9 +20,12 @@ from facula.utils.data import DataLoader
 from facula.utils.data._utils import shared
 from facula.utils.data._utils.errors import ExceptionWrapper
 from facula.utils.data._utils.worker import numpy_seed
-from tests.utils.data.samples import Noise, Shares, Squares, Trouble, fails, listed, spell
+from tests.utils.data.samples import LargeSamples, Noise, Shares, Squares, Trouble, fails, listed, spell
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="forks"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+]
 
 
 def leftovers() -> list[str]:
@@ -122,14 +125,7 @@ def test_out_of_order() -> None:
 
 
 def test_tensors_lie_in_shared_memory_and_it_is_used_again() -> None:
-    class Large(data.Dataset):
-        def __len__(self) -> int:
-            return 30
-
-        def __getitem__(self, index: int):
-            return facula.full((300, 100), float(index))
-
-    loader = DataLoader(Large(), batch_size=2, num_workers=1)
+    loader = DataLoader(LargeSamples(), batch_size=2, num_workers=1)
     kept = None
     places = set()
     for number, batch in enumerate(loader):
@@ -287,6 +283,16 @@ def test_a_dead_worker_is_an_error(kind: str, reason: str) -> None:
         next(loader)
     assert time.monotonic() - start < 5
     assert not any(process.is_alive() for process in loader._workers)
+
+
+def test_a_killed_worker_leaves_no_files() -> None:
+    for _ in range(10):
+        loader = iter(DataLoader(LargeSamples(), num_workers=1))
+        next(loader)
+        os.kill(loader._workers[0].pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="exited unexpectedly"):
+            list(loader)
+        assert leftovers() == []
 
 
 def test_a_timeout_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

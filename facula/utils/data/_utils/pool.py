@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from facula.utils.data._utils.errors import ExceptionWrapper
-from facula.utils.data._utils.shared import SegmentReader
+from facula.utils.data._utils.shared import SegmentReader, remove_leftovers
 from facula.utils.data._utils.worker_loop import worker_main
 
 if TYPE_CHECKING:
@@ -109,14 +109,14 @@ class WorkerPool:
         _count += 1
         self.processes: list[BaseProcess] = []
         self._owner = os.getpid()
+        self._prefix = f"facula-{self._owner}-{_count}"
         self._workers: list[_Worker] = []
         self._ready: deque[int] = deque()
         self._failure: str | None = None
         _pools.add(self)
         try:
             for number in range(count):
-                prefix = f"facula-{self._owner}-{_count}-{number}"
-                self._start(context, make_options(number, prefix), keep)
+                self._start(context, make_options(number, f"{self._prefix}-{number}"), keep)
         except BaseException:
             self.shutdown()
             raise
@@ -219,6 +219,8 @@ class WorkerPool:
                     getattr(process, end)()
             for process in self.processes:
                 process.join(GRACE)
+        if any(process.exitcode for process in self.processes):
+            remove_leftovers(f"{self._prefix}-")
 
 
 def _reason(processes: list[BaseProcess]) -> str:

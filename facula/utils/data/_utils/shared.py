@@ -144,6 +144,14 @@ def remove_name(path: str | None) -> None:
             pass
 
 
+def remove_leftovers(prefix: str) -> None:
+    """Unlink the files of a worker that was killed before it could do so itself."""
+    for folder in _folders():
+        for name in os.listdir(folder):
+            if name.startswith(prefix):
+                remove_name(os.path.join(folder, name))
+
+
 class _Packer(pickle.Pickler):
     """Pickles an object, setting its tensors' storages aside."""
 
