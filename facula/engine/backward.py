@@ -192,6 +192,8 @@ def _check_nan(node: Node, results: Any) -> None:
 
 def accumulate(leaf: Any, gradient: Any, create: bool) -> None:
     """Add to `leaf.grad`; the first gradient becomes it without a copy when nobody else holds its memory."""
+    if modes.recorder is not None:
+        modes.recorder.leaf(leaf)
     meta = leaf._meta
     if meta is not None:
         if meta.hooks:

@@ -10,6 +10,7 @@ No `from __future__ import annotations` here: a kernel's annotations are types.
 from facula.kernel import types as ty
 from facula.kernel import values
 from facula.kernel.language import kernel
+from facula.kernel.numeric import ROUNDER, fast_two_sum, two_product, two_sum
 from facula.kernel.types import f64, i64, ptr, u64
 from facula.kernel.values import Value, absolute, bitcast, cast, fma, select
 
@@ -26,40 +27,6 @@ HALF_PI = {
     ty.f32: (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
     ty.f64: (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
 }
-ROUNDER = {ty.f32: 1.5 * 2.0**23, ty.f64: 1.5 * 2.0**52}
-"""Adding this to a small number rounds it to an integer, which then stands in the lowest bits."""
-
-BITS = {ty.f32: ty.i32, ty.f64: ty.i64, ty.f16: ty.i16, ty.bf16: ty.i16}
-"""The integer type as wide as a float."""
-
-
-def two_sum(a: Value, b: Value) -> tuple[Value, Value]:
-    """a + b as a rounded sum and its exact error (Knuth)."""
-    total = a + b
-    seen = total - a
-    return total, (a - (total - seen)) + (b - seen)
-
-
-def fast_two_sum(a: Value, b: Value) -> tuple[Value, Value]:
-    """The same for |a| >= |b| (Dekker)."""
-    total = a + b
-    return total, b - (total - a)
-
-
-def two_product(a: Value, b: Value) -> tuple[Value, Value]:
-    """a * b as a rounded product and its exact error."""
-    product = a * b
-    if a.ops.target.has_fma:
-        return product, fma(a, b, -product)
-    splitter = 2.0**27 + 1 if a.type.element is ty.f64 else 2.0**12 + 1
-
-    def halves(x: Value) -> tuple[Value, Value]:
-        wide = x * splitter
-        high = wide - (wide - x)
-        return high, x - high
-
-    (ah, al), (bh, bl) = halves(a), halves(b)
-    return product, ((ah * bh - product) + ah * bl + al * bh) + al * bl
 
 
 def _multiply_high(a: Value, b: Value) -> Value:
@@ -141,7 +108,7 @@ def large_angle(x: Value) -> tuple[Value, Value, Value]:
 
 
 def quarter_turns(x: Value) -> tuple[Value, Value, Value]:
-    """(quarter turns as integers, remainder, its rounding error) of an f64 angle; the remainder lies in [-pi/4, pi/4]."""
+    """(quarter turns as integers, remainder in +-pi/4, its rounding error) of an f64 angle."""
     first, second, third = HALF_PI[f64]
     rounded = fma(x, 0.6366197723675814, ROUNDER[f64])
     count = rounded - ROUNDER[f64]

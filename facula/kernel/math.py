@@ -12,42 +12,61 @@ Functions that are rarely hot compute float32 in float64, where they are simply 
 from __future__ import annotations
 
 import math as _math
-from collections.abc import Callable, Sequence
 
 from facula.kernel import types as ty
-from facula.kernel.argument import (
+from facula.kernel.numeric import (
+    BIAS,
     BITS,
-    HALF_PI,
+    MANTISSA,
     ROUNDER,
+    constant,
+    element_type,
     fast_two_sum,
-    large_angle,
-    quarter_turns,
+    in_double,
+    polynomial,
+    scale,
     two_product,
     two_sum,
 )  # fmt: skip
-from facula.kernel.errors import KernelError
-from facula.kernel.types import Type, f32, f64
-from facula.kernel.values import (
-    Value,
-    absolute,
-    any_lane,
-    bitcast,
-    cast,
-    copysign,
-    fma,
-    maximum,
-    minimum,
-    rint,
-    select,
-    sqrt,
-    when,
-)
+from facula.kernel.trigonometry import acos, asin, atan, atan2, cos, sin, tan
+from facula.kernel.types import f32, f64
+from facula.kernel.values import Value, absolute, bitcast, cast, copysign, fma, maximum, minimum, rint, select, sqrt
+
+__all__ = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "constant",
+    "cos",
+    "cosh",
+    "exp",
+    "exp2",
+    "exp_fast_nonpositive",
+    "expm1",
+    "in_double",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "log_sigmoid",
+    "logaddexp",
+    "polynomial",
+    "pow",
+    "rsqrt",
+    "sigmoid",
+    "sin",
+    "sinh",
+    "tan",
+    "tanh",
+]  # fmt: skip
 
 INFINITY = _math.inf
 NAN = _math.nan
 
-_MANTISSA = {f32: 23, f64: 52}
-_BIAS = {f32: 127, f64: 1023}
 _LOG2_E = 1.4426950408889634
 # log(2) as a sum: the first part has so few bits that products with exponents are exact.
 _LN2 = {f32: (0.693145751953125, 1.428606765330187e-06), f64: (0.6931471805598903, 5.497923018708371e-14)}
@@ -91,70 +110,8 @@ _LOG = {
     ),
 }  # fmt: skip
 _SQRT_HALF_BITS = {f32: 0x3F3504F3, f64: 0x3FE6A09E667F3BCD}
-# (sin(r) - r) / r**3 in r**2: f32 on +-pi/2, f64 on +-pi/4; (cos(r) - 1 + r**2 / 2) / r**4 on +-pi/4
-_SIN_HALF = (-0.1666666663, 0.00833333132, -0.0001984089349, 2.752658103e-6, -2.390848778e-8)
-_SIN = (
-    -0.16666666666666666, 0.008333333333333323, -0.00019841269841255088, 2.7557319214199418e-06,
-    -2.5052104913424496e-08, 1.6058366803324591e-10, -7.57870405973865e-13,
-)  # fmt: skip
-_COS = (
-    0.041666666666666664, -0.0013888888888888874, 2.4801587301571476e-05, -2.7557319215366015e-07,
-    2.087675436366208e-09, -1.1470292954739518e-11, 4.738093875963522e-14,
-)  # fmt: skip
 # (tanh(x) - x) / x**3 in x**2 for |x| < 0.6
 _TANH = (-0.3333333179, 0.1333324793, -0.0539524891, 0.0217344924, -0.008267174501, 0.002231103445)
-
-
-# -- tools --------------------------------------------------------------------------------------------------------
-def polynomial(x: Value, coefficients: Sequence[float]) -> Value:
-    """sum of coefficients[k] * x**k, by Horner's rule."""
-    total = x.ops.constant(x.type, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        total = fma(total, x, coefficient)
-    return total
-
-
-def constant(x: Value, number: float) -> Value:
-    """`number` in the type and lanes of `x`."""
-    return x.ops.constant(x.type, number)  # type: ignore[no-any-return]
-
-
-def in_double(function: Callable[..., Value]) -> Callable[..., Value]:
-    """Let a function of float64 serve float32 too, through a cast."""
-
-    def widened(*operands: Value) -> Value:
-        first = operands[0].type
-        if element_type(operands[0]) is f64:
-            return function(*operands)
-        return cast(function(*(cast(x, f64) for x in operands)), first)  # type: ignore[no-any-return]
-
-    widened.__name__, widened.__doc__ = function.__name__, function.__doc__
-    widened.__wrapped__ = function  # type: ignore[attr-defined]
-    return widened
-
-
-def element_type(x: Value) -> Type:
-    """float32 or float64; other types are refused."""
-    element = x.type.element
-    if element not in (f32, f64):
-        raise KernelError(f"mathematical functions take f32 or f64, not {x.type}: cast it, f32(x)")
-    return element
-
-
-def power_of_two(n: Value, element: Type) -> Value:
-    """2**n for an integer in the range of normal exponents."""
-    return bitcast((n + _BIAS[element]) << _MANTISSA[element], n.type.withelement_type(element))
-
-
-def _scale(p: Value, n: Value, bits: Value) -> Value:
-    """p * 2**n for p in 2**-12..2, n a whole number (and in the lowest bits of `bits`): subnormal results are rounded once."""
-    element = p.type.element
-    lift = 64 if element is f32 else 128
-    small = n < 16.0 - _BIAS[element]
-    shift = _MANTISSA[element]
-    lifted = (bits + select(small, constant(bits, lift), constant(bits, 0))) << shift
-    scaled = bitcast(bitcast(p, BITS[element]) + lifted, p.type)
-    return scaled * select(small, constant(p, 2.0**-lift), constant(p, 1.0))
 
 
 # -- exponentials -------------------------------------------------------------------------------------------------
@@ -183,14 +140,14 @@ def exp(x: Value) -> Value:
     """e**x."""
     low, high = _EXP_RANGE[element_type(x)]
     p, n, bits = _exp_parts(select(x < low, constant(x, low), x))
-    return select(x <= high, _scale(p, n, bits), _beyond(x))
+    return select(x <= high, scale(p, n, bits), _beyond(x))
 
 
 def exp_fast_nonpositive(x: Value) -> Value:
     """e**x for x <= 0 (or NaN), where results too small for a normal number may be zero: what a softmax needs."""
     element = element_type(x)
     p, _, bits = _exp_parts(x)
-    scale = bitcast((bits << _MANTISSA[element]) + (_BIAS[element] << _MANTISSA[element]), x.type)
+    scale = bitcast((bits << MANTISSA[element]) + (BIAS[element] << MANTISSA[element]), x.type)
     return select(x < (-87.0 if element is f32 else -708.0), constant(x, 0.0), p * scale)
 
 
@@ -203,7 +160,7 @@ def exp2(x: Value) -> Value:
     n = rounded - ROUNDER[element]
     r = clipped - n
     p = fma(r, polynomial(r, _EXP2[element]), 1.0)
-    return select(x < high, _scale(p, n, bitcast(rounded, BITS[element])), _beyond(x))
+    return select(x < high, scale(p, n, bitcast(rounded, BITS[element])), _beyond(x))
 
 
 def expm1(x: Value) -> Value:
@@ -220,7 +177,7 @@ def expm1(x: Value) -> Value:
     p = fma(r * r, polynomial(r, _EXPM1[element]), lost) + r
     # Half of 2**n keeps n = 128 (1024) within range.
     half = bitcast(
-        (bitcast(rounded, BITS[element]) << _MANTISSA[element]) + ((_BIAS[element] - 1) << _MANTISSA[element]), x.type
+        (bitcast(rounded, BITS[element]) << MANTISSA[element]) + ((BIAS[element] - 1) << MANTISSA[element]), x.type
     )
     result = fma(half, p, half - 0.5) * 2.0
     tiny = absolute(x) < 2.0**-60  # also keeps -0 and subnormal numbers
@@ -258,7 +215,7 @@ def tanh(x: Value) -> Value:
 def _split(x: Value) -> tuple[Value, Value]:
     """(m, e) with x = m * 2**e and m in sqrt(1/2)..sqrt(2), for normal x > 0; e as a float."""
     element = x.type.element
-    shift = _MANTISSA[element]
+    shift = MANTISSA[element]
     bits = bitcast(x, BITS[element]) - _SQRT_HALF_BITS[element]
     m = bitcast((bits & ((1 << shift) - 1)) + _SQRT_HALF_BITS[element], x.type)
     return m, cast(bits >> shift, element)
@@ -267,8 +224,8 @@ def _split(x: Value) -> tuple[Value, Value]:
 def _normal(x: Value) -> tuple[Value, Value]:
     """(y, k) with x = y * 2**k and y normal, for x > 0."""
     element = x.type.element
-    lift = _MANTISSA[element] + 1
-    small = x < 2.0 ** (1 - _BIAS[element])
+    lift = MANTISSA[element] + 1
+    small = x < 2.0 ** (1 - BIAS[element])
     return select(small, x * 2.0**lift, x), select(small, constant(x, -float(lift)), constant(x, 0.0))
 
 
@@ -304,7 +261,7 @@ def log1p(x: Value) -> Value:
     high, low = _LN2[element]
     u, lost = two_sum(constant(x, 1.0), x)
     m, e = _split(u)
-    shift_down = bitcast(m, BITS[element]) - bitcast(u, BITS[element]) + (_BIAS[element] << _MANTISSA[element])
+    shift_down = bitcast(m, BITS[element]) - bitcast(u, BITS[element]) + (BIAS[element] << MANTISSA[element])
     shrink = bitcast(maximum(shift_down, 0), x.type)  # 2**-e
     f = fma(lost, shrink, m - 1.0)
     result = fma(e, high, f + fma(e, low, _log_parts(f)))
@@ -355,191 +312,10 @@ def logaddexp(a: Value, b: Value) -> Value:
 _LN2_WHOLE = 0.6931471805599453
 
 
-# -- trigonometry -------------------------------------------------------------------------------------------------
-def _half_turns(x: Value, quarter: bool) -> tuple[Value, Value]:
-    """(r, sign bit) for f32: r = x - k pi in +-pi/2 and the parity of k; for cos (quarter) k is an integer and a half."""
-    first, second, third = HALF_PI[f32]
-    if quarter:
-        # n = 2 rint(x / pi - 1/2) + 1, an odd number of quarter turns
-        rounded = fma(x, 0.3183098861837907, constant(x, -0.5)) + ROUNDER[f32]
-        k = rounded - ROUNDER[f32]
-        n = fma(k, 2.0, 1.0)
-    else:
-        rounded = fma(x, 0.3183098861837907, ROUNDER[f32])
-        k = rounded - ROUNDER[f32]
-        n = k + k
-    if x.ops.target.has_fma:
-        r = fma(n, -third, fma(n, -second, fma(n, -first, x)))
-    else:
-        wide = cast(n, f64)
-        r = cast(cast(x, f64) - wide * 1.5707963267341256 - wide * 6.077100506506192e-11, f32)
-    return r, bitcast(rounded, ty.i32) << 31
-
-
-def _sin_f32(x: Value, quarter: bool) -> Value:
-    r, sign = _half_turns(x, quarter)
-    flip = ty.i32(-(2**31)) if quarter else None
-    small = absolute(x) < 2.0**16
-
-    def slow() -> tuple[Value, Value]:
-        quarters, high, _ = large_angle(x)
-        far = cast(high, f32)
-        # A remainder within +-pi/4 after `quarters` quarter turns, as one within +-pi/2 after a suitable number.
-        wanted = 1 if quarter else 0
-        odd = (quarters & 1) != wanted
-        shift = select(high < 0.0, constant(high, HALF_PI[f64][0]), constant(high, -HALF_PI[f64][0]))
-        far = select(odd, cast(high + shift, f32), far)
-        turned = quarters + select(
-            odd, select(high < 0.0, constant(quarters, -1), constant(quarters, 1)), constant(quarters, 0)
-        )
-        far_sign = cast(turned >> 1, ty.i32) << 31
-        return select(small, r, far), select(small, sign, far_sign)
-
-    r, sign = when(any_lane(~small), slow, lambda: (r, sign))
-    z = r * r
-    result = fma(r * z, polynomial(z, _SIN_HALF), r)
-    bits = bitcast(result, ty.i32) ^ sign
-    if flip is not None:
-        bits = bits ^ flip
-    result = bitcast(bits, x.type)
-    special = absolute(x) < INFINITY
-    if not quarter:
-        result = select(x == 0.0, x, result)
-    return select(special, result, constant(x, NAN))
-
-
-def _sin_cos_f64(x: Value) -> tuple[Value, Value, Value]:
-    """(sine, cosine of the remainder, quarter turns)."""
-    quarters, r, low = quarter_turns(x)
-    z = r * r
-    sine = r + fma(r * z, polynomial(z, _SIN), low * fma(z, -0.5, 1.0))
-    half = z * 0.5
-    head = 1.0 - half
-    cosine = head + (((1.0 - head) - half) + fma(z * z, polynomial(z, _COS), -(r * low)))
-    return sine, cosine, quarters
-
-
-def _choose(quarters: Value, sine: Value, cosine: Value, x: Value) -> Value:
-    value = select((quarters & 1) != 0, cosine, sine)
-    return bitcast(bitcast(value, ty.i64) ^ ((quarters & 2) << 62), x.type)
-
-
-def sin(x: Value) -> Value:
-    """Sine of an angle in radians, of any size."""
-    if element_type(x) is f32:
-        return _sin_f32(x, False)
-    sine, cosine, quarters = _sin_cos_f64(x)
-    result = select(x == 0.0, x, _choose(quarters, sine, cosine, x))
-    return select(absolute(x) < INFINITY, result, constant(x, NAN))
-
-
-def cos(x: Value) -> Value:
-    """Cosine of an angle in radians, of any size."""
-    if element_type(x) is f32:
-        return _sin_f32(x, True)
-    sine, cosine, quarters = _sin_cos_f64(x)
-    return select(absolute(x) < INFINITY, _choose(quarters + 1, sine, cosine, x), constant(x, NAN))
-
-
-@in_double
-def tan(x: Value) -> Value:
-    """Tangent of an angle in radians, of any size."""
-    sine, cosine, quarters = _sin_cos_f64(x)
-    odd = (quarters & 1) != 0
-    result = select(odd, -cosine, sine) / select(odd, sine, cosine)
-    return select(absolute(x) < INFINITY, select(x == 0.0, x, result), constant(x, NAN))
-
-
 def rsqrt(x: Value) -> Value:
     """1 / sqrt(x)."""
     element_type(x)
     return constant(x, 1.0) / sqrt(x)
-
-
-# (asin(x) - x) / x**3 in x**2 for |x| <= 1/2; (atan(x) - x) / x**3 in x**2 for |x| <= sqrt(2) - 1
-_ASIN = (
-    0.16666666666666763, 0.07499999999970264, 0.044642857175119975, 0.03038194268364009, 0.02237221565998981,
-    0.017351600093335497, 0.013980961466920804, 0.011397775680950411, 0.010786531403508836, 0.0036830317632285813,
-    0.021763525352403095, -0.02107732913140751, 0.032676911743883416,
-)  # fmt: skip
-_ATAN = (
-    -0.33333333333333326, 0.19999999999997675, -0.14285714285388904, 0.11111111088233398, -0.09090908146526597,
-    0.07692282803647928, -0.06666227418835566, 0.05877028247584335, -0.05218445730105968, 0.04503716829082401,
-    -0.03347833830059397, 0.015199079548205211,
-)  # fmt: skip
-_PI, _PI_LOW = 3.141592653589793, 1.2246467991473532e-16
-_HALF_PI, _HALF_PI_LOW = 1.5707963267948966, 6.123233995736766e-17
-
-
-def _asin_parts(x: Value) -> tuple[Value, Value, Value]:
-    """(a, t, near): asin(|x|) = a + t if near (|x| <= 1/2), else pi/2 - 2 (a + t)."""
-    magnitude = absolute(x)
-    near = magnitude <= 0.5
-    z = select(near, magnitude * magnitude, (1.0 - magnitude) * 0.5)
-    root = sqrt(z)
-    a = select(near, magnitude, root)
-    t = a * z * polynomial(z, _ASIN)
-    # The square root's own rounding error; harmless where it is infinite (x = 1).
-    correction = select(root > 0.0, fma(-root, root, z) / (root + root), root * 0.0)
-    return a, t + select(near, magnitude * 0.0, correction), near
-
-
-@in_double
-def asin(x: Value) -> Value:
-    """Arc sine; NaN outside -1..1."""
-    a, t, near = _asin_parts(x)
-    whole, error = fast_two_sum(constant(x, _HALF_PI), a * -2.0)
-    far = whole + fma(t, -2.0, error + _HALF_PI_LOW)
-    return copysign(select(near, a + t, far), x)
-
-
-@in_double
-def acos(x: Value) -> Value:
-    """Arc cosine; NaN outside -1..1."""
-    a, t, near = _asin_parts(x)
-    negative = x < 0.0
-    signed, low = select(negative, -a, a), select(negative, -t, t)
-    whole, error = fast_two_sum(constant(x, _HALF_PI), -signed)
-    middle = whole + (error + (_HALF_PI_LOW - low))
-    doubled = (a + t) * 2.0
-    back = (_PI - a * 2.0) + (_PI_LOW - t * 2.0)
-    return select(near, middle, select(negative, back, doubled))
-
-
-def _arc(a: Value, b: Value) -> Value:
-    """atan(a / b) for a, b >= 0, not both 0 or infinite."""
-    low, middle = a <= b * 0.41421356237309503, a <= b * 2.414213562373095
-    above = select(low, a, select(middle, a - b, -b))
-    below = select(low, b, select(middle, a + b, a))
-    t = above / below
-    z = t * t
-    base = select(low, constant(a, 0.0), select(middle, constant(a, _HALF_PI / 2), constant(a, _HALF_PI)))
-    base_low = select(low, constant(a, 0.0), select(middle, constant(a, _HALF_PI_LOW / 2), constant(a, _HALF_PI_LOW)))
-    whole, error = fast_two_sum(base, t)
-    exact = select(low, t, whole)
-    return exact + (select(low, t * 0.0, error + base_low) + t * z * polynomial(z, _ATAN))
-
-
-@in_double
-def atan(x: Value) -> Value:
-    """Arc tangent."""
-    magnitude = absolute(x)
-    result = _arc(select(magnitude > 1e300, constant(x, 1e300), magnitude), constant(x, 1.0))
-    return select(x == x, copysign(result, x), x)
-
-
-@in_double
-def atan2(y: Value, x: Value) -> Value:
-    """The angle of the point (x, y), in -pi..pi, with the signs of zeros honoured."""
-    a, b = absolute(y), absolute(x)
-    both_infinite = (a == INFINITY) & (b == INFINITY)
-    larger = select(a > b, a, b)
-    scale = select(larger > 1e300, constant(x, 0.125), select(larger < 1e-280, constant(x, 1e25), constant(x, 1.0)))
-    a, b = select(both_infinite, constant(x, 1.0), a * scale), select(both_infinite, constant(x, 1.0), b * scale)
-    angle = select(a == 0.0, a, _arc(a, b))
-    backwards = bitcast(x, ty.i64) < 0
-    angle = select(backwards, (_PI - angle) + _PI_LOW, angle)
-    return select((x == x) & (y == y), copysign(angle, y), x + y)
 
 
 # -- hyperbolic functions -----------------------------------------------------------------------------------------
@@ -557,7 +333,7 @@ def _half_exp(x: Value) -> Value:
     """exp(x) / 2 for x >= 0, without overflow before the result does."""
     clipped = select(x > 711.0, constant(x, 711.0), x)
     p, n, bits = _exp_parts(clipped)
-    return select(x <= 710.4758600739439, _scale(p, n - 1.0, bits - 1), _beyond(x))
+    return select(x <= 710.4758600739439, scale(p, n - 1.0, bits - 1), _beyond(x))
 
 
 @in_double
@@ -650,7 +426,7 @@ def _pow_magnitude(x: Value, y: Value) -> Value:
     p = fma(r, polynomial(r, _EXP2[f64]), 1.0)
     n = select(n < -1080.0, constant(n, -1080.0), n)
     once = select(n > 0.0, constant(n, 1.0), constant(n, 0.0))  # p * 2**1024 in two steps
-    scaled = _scale(p, n - once, bitcast(n - once + ROUNDER[f64], ty.i64)) * (once + 1.0)
+    scaled = scale(p, n - once, bitcast(n - once + ROUNDER[f64], ty.i64)) * (once + 1.0)
     result = select(n > 1024.0, constant(x, INFINITY), scaled)
     rising = y > 0.0
     at_zero = select(rising, constant(x, 0.0), constant(x, INFINITY))

@@ -8,23 +8,13 @@ from __future__ import annotations
 
 import math as _math
 
-from facula.kernel.argument import two_product
-from facula.kernel.math import (
-    INFINITY,
-    NAN,
-    _exp_parts,
-    _scale,
-    constant,
-    element_type,
-    exp,
-    exp_fast_nonpositive,
-    in_double,
-    log,
-    log1p,
-    polynomial,
-)  # fmt: skip
+from facula.kernel.math import _exp_parts, exp, exp_fast_nonpositive, log, log1p
+from facula.kernel.numeric import constant, element_type, in_double, polynomial, scale, two_product
+from facula.kernel.trigonometry import COS, SIN
 from facula.kernel.types import f32
 from facula.kernel.values import Value, absolute, copysign, floor, fma, rint, select, sqrt
+
+INFINITY, NAN = _math.inf, _math.nan
 
 # f32: erf(x) / x - 1 in x**2 for |x| < 0.92; -log(erfc(x)) on 0.9..4
 _ERF_NEAR_F32 = (
@@ -137,7 +127,7 @@ def _erfc_far(x: Value) -> Value:
     """erfc(x) for 0.49 <= x <= 28."""
     square, lost = two_product(x, x)
     p, n, bits = _exp_parts(-square, -lost)
-    return _scale(p * _scaled_erfc(x), n, bits)
+    return scale(p * _scaled_erfc(x), n, bits)
 
 
 def _scaled_erfc(x: Value) -> Value:
@@ -211,14 +201,12 @@ _PI = 3.141592653589793
 
 def sin_pi(x: Value) -> Value:
     """sin(pi x), exactly zero at whole numbers (f64)."""
-    from facula.kernel.math import _COS, _SIN
-
     x = select(absolute(x) > 2.0**53, x * 0.0, x)  # even
     n = rint(x * 2.0)
     r = (x - n * 0.5) * _PI
     z = r * r
-    sine = fma(r * z, polynomial(z, _SIN), r)
-    cosine = fma(z * z, polynomial(z, _COS), fma(z, -0.5, 1.0))
+    sine = fma(r * z, polynomial(z, SIN), r)
+    cosine = fma(z * z, polynomial(z, COS), fma(z, -0.5, 1.0))
     quarter = n - floor(n * 0.25) * 4.0
     odd = (quarter == 1.0) | (quarter == 3.0)
     value = select(odd, cosine, sine)

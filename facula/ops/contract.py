@@ -89,7 +89,9 @@ def _result_labels(inputs: list[list[Label]], output: list[str] | None) -> list[
         elif letter in labels:
             raise RuntimeError(f"einsum(): output subscript {letter} appears more than once in the output")
         elif letter not in every:
-            raise RuntimeError(f"einsum(): output subscript {letter} does not appear in the equation for any input operand")
+            raise RuntimeError(
+                f"einsum(): output subscript {letter} does not appear in the equation for any input operand"
+            )
         else:
             labels.append(letter)
     return labels
@@ -338,9 +340,7 @@ def _order(sizes: list[int]) -> list[list[int]]:
     for length in range(2, count + 1):
         for i in range(count - length + 1):
             j = i + length - 1
-            options = [
-                (cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
-            ]
+            options = [(cost[i][k] + cost[k + 1][j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)]
             cost[i][j], split[i][j] = min(options)
     return split
 

@@ -80,8 +80,8 @@ def check_shapes(x: tuple[int, ...], w: tuple[int, ...], bias: Any, groups: int,
     if bias is not None and bias.shape != (outputs,):
         given = "transposed=1, weight" if transposed else "weight"
         raise RuntimeError(
-            f"Given {given} of size {sizes(w)}, expected bias to be 1-dimensional with {outputs} elements, but got bias "
-            f"of size {sizes(bias.shape)} instead"
+            f"Given {given} of size {sizes(w)}, expected bias to be 1-dimensional with {outputs} elements, but got "
+            f"bias of size {sizes(bias.shape)} instead"
         )
     if 0 in w[2:]:
         raise RuntimeError(f"kernel size should be greater than zero, but got weight of size {sizes(w)}")
@@ -90,8 +90,8 @@ def check_shapes(x: tuple[int, ...], w: tuple[int, ...], bias: Any, groups: int,
 def _check_types(x: Layout, w: Layout, bias: Layout | None) -> None:
     if x.dtype is not w.dtype:
         raise RuntimeError(
-            f"Input type ({_legacy(x.dtype)}) and weight type ({_legacy(w.dtype)}) should be the same or input should be "
-            "a MKLDNN tensor and weight is a dense tensor"
+            f"Input type ({_legacy(x.dtype)}) and weight type ({_legacy(w.dtype)}) should be the same or input "
+            "should be a MKLDNN tensor and weight is a dense tensor"
         )
     if bias is not None and bias.dtype is not x.dtype:
         names = (own.scalar_name.lower() for own in (x.dtype, bias.dtype))
@@ -137,8 +137,8 @@ def geometry_of(
         padded = [size + p for size, p in zip(x.shape[2:], total, strict=True)]
         if any(r > size for r, size in zip(reach, padded, strict=True)):
             raise RuntimeError(
-                f"Calculated padded input size per channel: {_by(padded)}. Kernel size: {_by(reach)}. Kernel size can't "
-                "be greater than actual input size"
+                f"Calculated padded input size per channel: {_by(padded)}. Kernel size: {_by(reach)}. Kernel size "
+                "can't be greater than actual input size"
             )
         large, channels = list(x.shape[2:]), (w.shape[1] * groups, w.shape[0])
         small = [(size - r) // s + 1 for size, r, s in zip(padded, reach, stride, strict=True)]

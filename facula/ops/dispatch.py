@@ -101,3 +101,9 @@ def host_read(tensor: Any, why: str) -> None:
     """Say that Python is about to look at a tensor's values: whoever records learns that the program depends on data."""
     if modes.recorder is not None:
         modes.recorder.host_read(tensor, why)
+
+
+def host_write(tensor: Any) -> None:
+    """Say that Python has written values into a tensor: in a recorded program they are constants."""
+    if modes.recorder is not None:
+        modes.recorder.host_write(tensor)

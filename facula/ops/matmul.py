@@ -88,7 +88,9 @@ def _coefficient(own: dt.dtype, value: Any) -> Any:
 def _check_expands(plus: Any, shape: tuple[int, ...]) -> None:
     """torch's error unless what is added broadcasts to the product's shape."""
     own = plus._layout.shape
-    if len(own) > len(shape) or any(size not in (1, wanted) for size, wanted in zip(own[::-1], shape[::-1], strict=False)):
+    if len(own) > len(shape) or any(
+        size not in (1, wanted) for size, wanted in zip(own[::-1], shape[::-1], strict=False)
+    ):
         expand(plus, shape)
 
 
@@ -123,10 +125,18 @@ def _product_operator(transpose_a: bool, transpose_b: bool) -> Any:
         left = right = None
         if needs[0]:
             other = _adjoint(b)
-            left = _product(other, grad, transpose_b, True) if transpose_a else _product(grad, other, False, not transpose_b)
+            left = (
+                _product(other, grad, transpose_b, True)
+                if transpose_a
+                else _product(grad, other, False, not transpose_b)
+            )
         if needs[1]:
             other = _adjoint(a)
-            right = _product(grad, other, True, transpose_a) if transpose_b else _product(other, grad, not transpose_a, False)
+            right = (
+                _product(grad, other, True, transpose_a)
+                if transpose_b
+                else _product(other, grad, not transpose_a, False)
+            )
         return left, right
 
     return served(product, 2, lambda a, b: _came_to(product, a, b, transpose_a, transpose_b))
@@ -213,10 +223,14 @@ _bmm, bmm = bmm, served(bmm, 2, lambda input, mat2: _came_to(_bmm, input, mat2, 
 
 def _check_mv(mat: Layout, vec: Layout, name: str, size: int | None = None) -> None:
     if len(mat.shape) != 2 or len(vec.shape) != 1:
-        raise RuntimeError(f"vector + matrix @ vector expected, got {1 if size is None else size}, {len(mat.shape)}, {len(vec.shape)}")
+        raise RuntimeError(
+            f"vector + matrix @ vector expected, got {1 if size is None else size}, {len(mat.shape)}, {len(vec.shape)}"
+        )
     if mat.shape[1] != vec.shape[0]:
         given = mat.shape[0] if size is None else size
-        raise RuntimeError(f"size mismatch, got input ({given}), mat ({mat.shape[0]}x{mat.shape[1]}), vec ({vec.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({given}), mat ({mat.shape[0]}x{mat.shape[1]}), vec ({vec.shape[0]})"
+        )
     if mat.dtype is not vec.dtype:
         raise RuntimeError(
             "addmv input tensors must have the same dtype, but got "
@@ -230,7 +244,9 @@ def mv(input: Any, vec: Any) -> Any:
     """A matrix (n, m) times a vector (m) gives a vector (n)."""
     a, b = layout_of(input, "mv"), layout_of(vec, "mv", 2, "vec")
     if len(a.shape) == 2 and len(b.shape) == 1 and a.shape[1] != b.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({a.shape[0]}), mat ({a.shape[0]}x{a.shape[1]}), vec ({b.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({a.shape[0]}), mat ({a.shape[0]}x{a.shape[1]}), vec ({b.shape[0]})"
+        )
     _check_mv(a, b, "mv")
     check_devices("mv", (input, vec))
     return multiply(input, vec)
@@ -396,7 +412,9 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
     if len(plus.shape) > 1 or len(a.shape) != 2 or len(b.shape) != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got {len(plus.shape)}, {len(a.shape)}, {len(b.shape)}")
     if a.shape[1] != b.shape[0] or plus.numel not in (1, a.shape[0]):
-        raise RuntimeError(f"size mismatch, got input ({plus.numel}), mat ({a.shape[0]}x{a.shape[1]}), vec ({b.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({plus.numel}), mat ({a.shape[0]}x{a.shape[1]}), vec ({b.shape[0]})"
+        )
     if not plus.dtype is a.dtype is b.dtype:
         names = ", ".join((plus.dtype.scalar_name, a.dtype.scalar_name, f"and {b.dtype.scalar_name}"))
         raise RuntimeError(f"addmv input tensors must have the same dtype, but got {names}")
@@ -460,7 +478,9 @@ def _linear_operator(node: str) -> Any:
     return made
 
 
-_linear_operators = {node: _linear_operator(node) for node in ("AddmmBackward0", "MmBackward0", "ViewBackward0", "UnsafeViewBackward0")}
+_linear_operators = {
+    node: _linear_operator(node) for node in ("AddmmBackward0", "MmBackward0", "ViewBackward0", "UnsafeViewBackward0")
+}
 
 
 def _linear_node(input: Layout, bias: Any) -> str:
@@ -483,7 +503,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     if len(a.shape) >= 2 and len(b.shape) == 2:
         return _linear_operators[_linear_node(a, bias)](input, weight, bias)
     if not a.shape or not b.shape:
-        raise RuntimeError(f"both arguments to linear need to be at least 1D, but they are {len(a.shape)}D and {len(b.shape)}D")
+        raise RuntimeError(
+            f"both arguments to linear need to be at least 1D, but they are {len(a.shape)}D and {len(b.shape)}D"
+        )
     if len(a.shape) == 2 and bias is not None:
         raise RuntimeError(f"mat2 must be a matrix, got {len(b.shape)}-D tensor")
     product = matmul(input, weight.t() if len(b.shape) == 2 else weight)

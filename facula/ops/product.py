@@ -37,7 +37,9 @@ def multiply(
     return recipe(a, b, plus)
 
 
-def single_launch(a: Any, b: Any, transpose_a: bool, transpose_b: bool, plus: Any = None) -> tuple[Launch, Layout] | None:
+def single_launch(
+    a: Any, b: Any, transpose_a: bool, transpose_b: bool, plus: Any = None
+) -> tuple[Launch, Layout] | None:
     """The launch that a product with these operands has been, if it has been one alone; its result's layout."""
     recipe = _recipes.get((a._layout, b._layout, transpose_a, transpose_b, None if plus is None else plus._layout, 1))
     if type(recipe) is _Product and recipe.product is not None and recipe.pack is None and not recipe.copies:

@@ -31,7 +31,9 @@ class Call:
 
     __slots__ = ("compute", "constants", "launch", "operator", "outs")
 
-    def __init__(self, launch: Launch, out: Layout, operator: Operator, constants: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, launch: Launch, out: Layout, operator: Operator, constants: dict[str, Any] | None = None
+    ) -> None:
         self.launch, self.operator, self.constants = launch, operator, constants or {}
         self.outs = (out,)
         self.compute: DType = out.dtype
@@ -62,7 +64,9 @@ class Derivative:
         values["grad"] = gradients[0]
         if self.operator.joint is None:
             return [rule(**{n: values[n] for n in names}) for _, rule, names in self.rules]
-        given = dict(zip(self.operator.rules, self.operator.joint(**{n: values[n] for n in self.rules[0][2]}), strict=True))
+        given = dict(
+            zip(self.operator.rules, self.operator.joint(**{n: values[n] for n in self.rules[0][2]}), strict=True)
+        )
         return [given[n] for n in self.needed]
 
 

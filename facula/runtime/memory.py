@@ -69,6 +69,20 @@ def take(bin: int) -> int:
     return address
 
 
+def swap_bins(contents: dict[int, int]) -> dict[int, int]:
+    """Give the native bins other free blocks (block size -> first block) and get the ones they had.
+
+    A recording works on bins of its own, so that the blocks it frees stay with it.
+    """
+    before = {}
+    for block, address in _bins.items():
+        record = (ctypes.c_int64 * 2).from_address(address)
+        if record[0]:
+            before[block] = record[0]
+        record[0] = contents.get(block, 0)
+    return before
+
+
 _take: Any = None
 
 

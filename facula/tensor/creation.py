@@ -18,7 +18,7 @@ from facula.kernel.types import Type
 from facula.kernel.values import as_pointer, cast, load
 from facula.ops.copy import clone, convert, copy_result, strided_like, write_number
 from facula.ops.define import composite, publish
-from facula.ops.dispatch import Launch
+from facula.ops.dispatch import Launch, host_write
 from facula.ops.kernels.pointwise import KERNEL_TYPES
 from facula.ops.view import sizes_of
 from facula.runtime.objects import Storage, TensorBase, new_tensor, wrap
@@ -350,6 +350,7 @@ def from_sequence(data: Any, dtype: Any, device: Any) -> Any:
     made = new_tensor(layout(shape, None, target, where))
     if where is CPU and flat:
         _write(made, flat, target)
+        host_write(made)
     return made
 
 

@@ -52,7 +52,7 @@ def numbers(value: Any) -> Any:
         return str(value.dtype), tuple(value.shape), value.detach().reshape(-1).tolist()
     if isinstance(value, (list, tuple)):
         return [numbers(part) for part in value]
-    return value
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def close(a: Any, b: Any, tolerance: float) -> bool:

@@ -46,7 +46,9 @@ def test_half_precision_rounds_once(half: str) -> None:
     assert abs(error).max() <= (2**-8 if half == "bfloat16" else 2**-11) * abs(exact.numpy()).max() + 1e-4
 
 
-@pytest.mark.parametrize("slices", [(slice(None, None, 2), slice(None)), (slice(None), slice(None, None, 3)), (slice(1, 9), slice(2, 11))])
+@pytest.mark.parametrize(
+    "slices", [(slice(None, None, 2), slice(None)), (slice(None), slice(None, None, 3)), (slice(1, 9), slice(2, 11))]
+)
 def test_strided_operands(slices: tuple[slice, slice]) -> None:
     rng = np.random.default_rng(2)
     memory = values(rng, (40, 30), "f4")
@@ -128,7 +130,6 @@ def derivatives(M: Any, function: Callable[..., Any], shapes: list[tuple[int, ..
 @pytest.mark.parametrize("name,function,shapes", GRADIENTS, ids=[g[0] for g in GRADIENTS])
 def test_gradients_equal_torch(name: str, function: Callable[..., Any], shapes: list[tuple[int, ...]]) -> None:
     torch = pytest.importorskip("torch")
-    twice = "sum" not in name or name == "einsum product"
     for ours, theirs in zip(derivatives(facula, function, shapes), derivatives(torch, function, shapes), strict=True):
         assert ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, atol=1e-10)
@@ -249,7 +250,13 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     before, results = threads.get_num_threads(), []
     for count in (1, 2, 3):
         threads.set_num_threads(count)
-        results.append([x.mm(y).numpy().copy(), (x[:4] @ y).numpy().copy(), facula.nn.functional.linear(x, y.t().contiguous()).numpy().copy()])
+        results.append(
+            [
+                x.mm(y).numpy().copy(),
+                (x[:4] @ y).numpy().copy(),
+                facula.nn.functional.linear(x, y.t().contiguous()).numpy().copy(),
+            ]
+        )
     threads.set_num_threads(before)
     for other in results[1:]:
         assert all((a == b).all() for a, b in zip(results[0], other, strict=True))

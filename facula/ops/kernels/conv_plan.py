@@ -295,8 +295,7 @@ class Correlation:
             "phase_rows": phase_rows, "phase_columns": phase_columns, "phase": phase, "plane": plane, "rows": per_tile,
             "planes": planes, "chunk": max(1, chunk), "taps": taps, "k": self.k, "blocks": blocks,
             "block": self.tiling.block,
-            "tile_blocks": tile_blocks, "channels": self.channels, "bare": int(reading == "bare"),
-            "packed": int(reading == "packed"), "panel": panel, "steps_full": steps[0], "steps_last": steps[1],
+            "tile_blocks": tile_blocks, "channels": self.channels, "panel": panel, "steps_full": steps[0], "steps_last": steps[1],
             "buffer_size": buffer_size, "slot_size": buffer_size + panels_size,
             "packed_size": self.packed_bytes // item, "w_output": output_stride,
             "w_group": max(self.channels * output_stride, self.planes * plane_stride),
@@ -397,10 +396,10 @@ class Correlation:
         """pack_weights(workspace, w, slots, table) over `packed_count`, correlate(y, workspace, x, bias, slots, biased,
         table) over `items`.
         """
-        lanes, height, vectors, _, over = self.tiling
+        lanes, height, vectors, reading, over = self.tiling
         pack = conv_tiles.weights_kernel(self.dtype, host().lanes(self.dtype.itemsize))
         step = self.axes[2].step
-        return pack, conv_tiles.correlate_kernel(self.dtype, lanes, height, vectors, step, over == "channels")
+        return pack, conv_tiles.correlate_kernel(self.dtype, lanes, height, vectors, step, over == "channels", reading)
 
     def workspace_bytes(self, slots: int) -> int:
         """The memory that a run needs beside its operands, for so many threads."""

@@ -53,14 +53,14 @@ class Field:
         depth_taps, depth_stride, stride_h, stride_w, top, left, phases_h, phases_w, phase_rows, phase_columns,
         phase, plane, rows, out_rows, planes, chunk, taps, k,
         blocks, block, tile_blocks, channels,
-        bare, packed, panel, steps_full, steps_last,
+        panel, steps_full, steps_last,
         shifts, depth_shifts, positions_full, positions_last, copies_full, copies_last,
         buffer_size, slot_size, packed_size, panel_shifts, no_bias,
         w_output, w_group, w_runs, w_run, w_run_step, w_run_rows, w_rows,
         images, image_chunk, image_chunks, entry_tiles, tile_entries, entries, entries_of_plane, strip, out_width,
         out_step_h, out_step_w,
-    ) = range(73)  # fmt: skip
-    COUNT = 73
+    ) = range(71)  # fmt: skip
+    COUNT = 71
 
 
 # -- register tiles -------------------------------------------------------------------------------------------------
@@ -329,7 +329,9 @@ def weights_kernel(T: Type, lanes: int) -> Kernel:
 
 # -- all of it ------------------------------------------------------------------------------------------------------
 @functools.cache
-def correlate_kernel(T: Type, lanes: int, height: int, vectors: int, step: int, over_channels: bool) -> Kernel:
+def correlate_kernel(
+    T: Type, lanes: int, height: int, vectors: int, step: int, over_channels: bool, reading: str
+) -> Kernel:
     """Items [lo, hi) of a convolution. An item is some rows of one image (of one depth), one group and some blocks of
     output channels. It pads what it reads, a chunk of planes at a time, and runs over blocks and positions.
     """
@@ -375,16 +377,16 @@ def correlate_kernel(T: Type, lanes: int, height: int, vectors: int, step: int, 
                 last = min(first + chunk, planes)
                 used = (last - first) * taps
                 reads = buffer
-                if g[Field.bare] != 0:
+                if reading == "bare":
                     reads = source + (first * g[Field.in_channel] + top * g[Field.in_width] + g[Field.left])
                 else:
                     if (padded != place) | (chunk < planes):
                         pad(source, buffer, g, first, last, top, z * g[Field.depth_stride])
-                        if g[Field.packed] != 0:
+                        if reading == "packed":
                             for s in range(steps):
                                 listed = copies + copies[s]
                                 fill(buffer, panels + s * g[Field.panel], shifts, used, listed + 1, listed[0])
-                    if g[Field.packed] != 0:
+                    if reading == "packed":
                         reads = panels
                 for block in range(first_block, last_block):
                     number = group * blocks + block
@@ -394,7 +396,7 @@ def correlate_kernel(T: Type, lanes: int, height: int, vectors: int, step: int, 
                     if biased != 0:
                         at_bias = bias + (group * g[Field.channels] + block * outputs)
                     to = target + block * outputs * g[Field.out_channel]
-                    table = g + select(g[Field.packed] != 0, g[Field.panel_shifts], g[Field.shifts])
+                    table = g + g[Field.panel_shifts if reading == "packed" else Field.shifts]
                     for s in range(steps):
                         tile(
                             w, table, used, reads, positions + s * entry, to, g[Field.out_channel],

@@ -18,7 +18,15 @@ import struct
 from typing import NamedTuple
 
 from facula.kernel.language import Kernel, Type, host
-from facula.ops.kernels.gemm_blocks import B_LOCAL, B_PACKED, B_TRANSPOSED, LOCAL_B, SWAPPED, pack_kernel, product_kernel
+from facula.ops.kernels.gemm_blocks import (
+    B_LOCAL,
+    B_PACKED,
+    B_TRANSPOSED,
+    LOCAL_B,
+    SWAPPED,
+    pack_kernel,
+    product_kernel,
+)
 from facula.ops.kernels.gemm_dot import dot_kernel
 from facula.ops.kernels.gemm_tiles import ADD, RELU, SCALE, reads_edges
 

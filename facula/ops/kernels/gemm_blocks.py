@@ -7,7 +7,20 @@ computes blocks [lo, hi). Matrices of the batch lie `batch` strides apart in gro
 import functools
 
 from facula.kernel.language import (
-    Type, Value, as_pointer, bitcast, f64, host, i64, kernel, minimum, ptr, select, stack_array, udiv, urem,
+    Type,
+    Value,
+    as_pointer,
+    bitcast,
+    f64,
+    host,
+    i64,
+    kernel,
+    minimum,
+    ptr,
+    select,
+    stack_array,
+    udiv,
+    urem,
 )  # fmt: skip
 from facula.ops.kernels.gemm_tiles import ADD, RELU, pack_rows, pack_transposed, tile_of
 

@@ -7,8 +7,26 @@ read where they lie: vectors along k, one accumulator for each element of C, sum
 import functools
 
 from facula.kernel.language import (
-    Type, Value, bitcast, f64, fma, host, i64, kernel, load, minimum, ptr, reduce, select, shuffle, splat, store, tail_mask, udiv,
-    unroll, vec,
+    Type,
+    Value,
+    bitcast,
+    f64,
+    fma,
+    host,
+    i64,
+    kernel,
+    load,
+    minimum,
+    ptr,
+    reduce,
+    select,
+    shuffle,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    vec,
 )  # fmt: skip
 from facula.ops.kernels.gemm_blocks import operands, plus_and_problem
 from facula.ops.kernels.gemm_tiles import ADD, RELU, SCALE
@@ -96,7 +114,10 @@ def dot_kernel(T: Type) -> object:
     matrix of the batch."""
     lanes, registers = host().lanes(T.itemsize), host().registers
     tallest = 6 if registers == 32 else 3
-    tiles = {h: (dot_tile(T, lanes, h, columns_for(h, lanes, registers)), columns_for(h, lanes, registers)) for h in range(1, tallest + 1)}
+    tiles = {
+        h: (dot_tile(T, lanes, h, columns_for(h, lanes, registers)), columns_for(h, lanes, registers))
+        for h in range(1, tallest + 1)
+    }
 
     @kernel
     def dot(c: ptr(T), a: ptr(T), b: ptr(T), third: ptr(T), fourth: ptr(i64), lo: i64, hi: i64):

@@ -6,7 +6,21 @@ kernel is a plain loop with four rows of A to each vector of B.
 
 import functools
 
-from facula.kernel.language import Type, host, i64, kernel, load, minimum, ptr, splat, store, tail_mask, udiv, unroll, vec
+from facula.kernel.language import (
+    Type,
+    host,
+    i64,
+    kernel,
+    load,
+    minimum,
+    ptr,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    vec,
+)
 
 ROWS = 4
 

@@ -11,8 +11,23 @@ row-major or packed; A may have any strides.
 import functools
 
 from facula.kernel.language import (
-    Type, Value, fma, host, i64, kernel, load, minimum, offset, ptr, select, shuffle, splat, store, tail_mask,
-    unroll, vec,
+    Type,
+    Value,
+    fma,
+    host,
+    i64,
+    kernel,
+    load,
+    minimum,
+    offset,
+    ptr,
+    select,
+    shuffle,
+    splat,
+    store,
+    tail_mask,
+    unroll,
+    vec,
 )  # fmt: skip
 
 ADD, RELU, SCALE = 1, 2, 4

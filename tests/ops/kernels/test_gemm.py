@@ -57,7 +57,9 @@ def launch(step: Step, operands: list[int], pieces: int = 1) -> None:
         function(slots.ctypes.data, int(lo), int(hi))
 
 
-def run(plan: Plan, c: np.ndarray, a: np.ndarray, b: np.ndarray, plus: np.ndarray | None = None, pieces: int = 1) -> None:
+def run(
+    plan: Plan, c: np.ndarray, a: np.ndarray, b: np.ndarray, plus: np.ndarray | None = None, pieces: int = 1
+) -> None:
     addresses = [a.ctypes.data, b.ctypes.data]
     packed = 0 if plan.swapped else 1
     work = np.full(plan.workspace // c.itemsize + 16 + 64, np.nan, c.dtype)
@@ -77,7 +79,9 @@ def strides(x: np.ndarray) -> tuple[int, ...]:
     return tuple(s // x.itemsize for s in x.strides)
 
 
-def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, plus: np.ndarray | None = None, pieces: int = 1, **more: object) -> Plan:
+def product(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, plus: np.ndarray | None = None, pieces: int = 1, **more: object
+) -> Plan:
     """c = alpha * a @ b + plus for 2-d views of any strides, c with contiguous rows."""
     (ar, ac), (br, bc) = strides(a), strides(b)
     adds = {} if plus is None else {"adds": True, "plus_row": strides(plus)[0]}
@@ -288,6 +292,9 @@ def test_other_vector_widths(bits: int, fma: str) -> None:
     if bits == host().vector_bits and fma == "fma":
         pytest.skip("the host itself")
     done = subprocess.run(
-        [sys.executable, "-c", NARROW, str(bits), fma, __file__.rsplit("/", 1)[0]], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", NARROW, str(bits), fma, __file__.rsplit("/", 1)[0]],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,150 @@
+"""Recording one run of a step: every kernel launch with its operands, and what the step does besides.
+
+The step runs for real; the recorder listens where kernels are launched (`facula.ops.dispatch`), where Python looks at or
+writes data, where leaves receive gradients, and where optimizers read hyperparameters. During the recording the allocator
+works on bins of its own, so that the blocks the step took and gave back, in the order it did, are the compiled step's
+memory plan.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from facula.engine.modes import modes
+from facula.runtime import memory
+from facula.runtime.objects import TensorBase
+
+
+class Instruction(NamedTuple):
+    """One launch: the kernel with its range, the words in its slots, and which storages the first of them point into."""
+
+    launch: Any
+    slots: tuple[Any, ...]
+    storages: tuple[Any, ...]  # (id, address of the storage's start) per operand
+    outputs: int
+
+
+class Unsupported(Exception):
+    """The step does something that a recording cannot repeat."""
+
+
+class Recorder:
+    """Listens to one run."""
+
+    def __init__(self) -> None:
+        self.instructions: list[Instruction] = []
+        self.storages: dict[int, Any] = {}  # weak: what was freed during the step belongs to the plan
+        self.pinned: list[Any] = []
+        self.prepare: list[Callable[[], None]] = []
+        self.leaves: dict[int, Any] = {}
+        self.entry_gradients: dict[int, Any] = {}
+        self.touched: set[int] = set()
+        self.written: dict[int, Any] = {}
+        self.problem: str | None = None
+
+    # -- called from below ------------------------------------------------------------------------------------------
+    def launch(self, launch: Any, operands: Sequence[Any], outputs: int, numbers: tuple[Any, ...]) -> None:
+        storages = []
+        for position, tensor in enumerate(operands):
+            storage = tensor._storage
+            self._know(storage)
+            storages.append((id(storage), storage.data))
+            if position < outputs:
+                self.written.setdefault(id(storage), weakref.ref(storage))
+        slots = (*[t._data for t in operands], *numbers, *launch.tail)
+        self.instructions.append(Instruction(launch, slots, tuple(storages), outputs))
+
+    def reads(self, tensors: Sequence[Any]) -> None:
+        """Tensors that the next launch finds through a table of addresses."""
+        for tensor in tensors:
+            self._know(tensor._storage)
+            self.pinned.append(tensor._storage)
+
+    def writes(self, tensors: Sequence[Any]) -> None:
+        self.reads(tensors)
+        for tensor in tensors:
+            self.written.setdefault(id(tensor._storage), weakref.ref(tensor._storage))
+
+    def each_call(self, prepare: Callable[[], None]) -> None:
+        """Something to do before each call: reading a learning rate again."""
+        self.prepare.append(prepare)
+
+    def leaf(self, leaf: Any) -> None:
+        """A leaf is about to receive a gradient."""
+        if id(leaf) not in self.leaves:
+            self.leaves[id(leaf)] = leaf
+
+    def host_read(self, tensor: Any, why: str) -> None:
+        """Python looks at data: what follows may depend on it."""
+        self.refuse(f"it reads data in Python ({why})")
+
+    def host_write(self, tensor: Any) -> None:
+        """Python wrote constants into a tensor: they must stay there."""
+        self.pinned.append(tensor._storage)
+
+    def refuse(self, reason: str) -> None:
+        if self.problem is None:
+            self.problem = f"{reason}, at {_user_line()}"
+
+    def _know(self, storage: Any) -> None:
+        key = id(storage)
+        known = self.storages.get(key)
+        if known is None or known() is not storage:
+            self.storages[key] = weakref.ref(storage)
+        self.touched.add(storage.data)
+
+    # -- the run ----------------------------------------------------------------------------------------------------
+    def run(self, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the step while listening; gives its result. The blocks it used are ours afterwards."""
+        bins = memory.swap_bins({})
+        modes.recorder = self
+        try:
+            result = step(*args, **kwargs)
+        finally:
+            modes.recorder = None
+            self.blocks = memory.swap_bins(bins)
+        for reference in self.storages.values():
+            storage = reference()
+            if storage is not None:
+                self.pinned.append(storage)
+        return result
+
+
+def _user_line() -> str:
+    """The file and line of the user's code that is running."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if f"{'/'}facula{'/'}" not in name.replace("\\", "/") or name.replace("\\", "/").rsplit("/facula/", 1)[1].startswith("tests/"):
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "an unknown line"
+
+
+def tensors_in(value: Any) -> list[Any]:
+    """The tensors of nested lists, tuples and dicts, in order."""
+    if isinstance(value, TensorBase):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [t for item in value for t in tensors_in(item)]
+    if isinstance(value, dict):
+        return [t for item in value.values() for t in tensors_in(item)]
+    return []
+
+
+def rebuilt(value: Any, tensors: Any) -> Any:
+    """The same nesting with other tensors."""
+    if isinstance(value, TensorBase):
+        return next(tensors)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(rebuilt(item, tensors) for item in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(rebuilt(item, tensors) for item in value)
+    if isinstance(value, dict):
+        return {key: rebuilt(item, tensors) for key, item in value.items()}
+    return value
+
+
