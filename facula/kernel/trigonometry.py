@@ -38,7 +38,7 @@ _HALF_PI, _HALF_PI_LOW = 1.5707963267948966, 6.123233995736766e-17
 
 
 def _half_turns(x: Value, quarter: bool) -> tuple[Value, Value]:
-    """(r, sign bit) for f32: r = x - k pi in +-pi/2, and the parity of k; with `quarter`, k is an integer and a half."""
+    """(r, sign bit) for f32: r = x - k pi in +-pi/2, and the parity of k, an integer (and a half, if quarter)."""
     first, second, third = HALF_PI[f32]
     if quarter:
         # n = 2 rint(x / pi - 1/2) + 1, an odd number of quarter turns

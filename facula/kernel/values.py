@@ -237,10 +237,10 @@ def bitcast(value: Value, to: Type) -> Value:
     return value if value.type is to else value.ops.bitcast(value, to)
 
 
-def select(condition: Operand, a: Operand, b: Operand) -> Any:
+def select(condition: Operand, a: Operand, b: Operand) -> Value:
     """`a` where the condition holds, else `b`. Both are computed."""
     if isinstance(condition, bool):
-        return a if condition else b
+        return a if condition else b  # type: ignore[no-any-return]
     if not isinstance(a, Value) and not isinstance(b, Value):
         if isinstance(a, bool) and isinstance(b, bool):
             a = condition.ops.constant(ty.b1, a)
@@ -253,7 +253,7 @@ def select(condition: Operand, a: Operand, b: Operand) -> Any:
         condition = condition.ops.splat(condition, a.type.lanes)
     if condition.type.lanes > 1 and a.type.lanes == 1:
         a, b = (x.ops.splat(x, condition.type.lanes) for x in (a, b))
-    return a.ops.select(condition, a, b)
+    return a.ops.select(condition, a, b)  # type: ignore[no-any-return]
 
 
 def when(condition: Value, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:

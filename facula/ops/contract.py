@@ -36,7 +36,8 @@ def _letters(term: str, place: str, first: int, equation: str) -> list[str]:
         if letter != " ":
             if not (letter.isascii() and letter.isalpha()):
                 raise RuntimeError(
-                    f"einsum(): invalid subscript given at index {first + i} in the equation string, subscripts must be in [a-zA-Z]"
+                    f"einsum(): invalid subscript given at index {first + i} in the equation string, "
+                    "subscripts must be in [a-zA-Z]"
                 )
             found.append(letter)
         i += 1
@@ -66,8 +67,8 @@ def _spread(subscripts: list[str], dims: int, number: int) -> list[Label]:
         what = "does not match" if "..." not in subscripts else "is more than"
         tail = " and no ellipsis was given" if "..." not in subscripts else ""
         raise RuntimeError(
-            f"einsum(): the number of subscripts in the equation ({named}) {what} the number of dimensions ({dims}) for operand "
-            f"{number}{tail}"
+            f"einsum(): the number of subscripts in the equation ({named}) {what} the "
+            f"number of dimensions ({dims}) for operand {number}{tail}"
         )
     labels: list[Label] = []
     for letter in subscripts:
@@ -129,7 +130,8 @@ def _diagonals(tensor: Any, labels: list[Label], number: int) -> _Operand:
             shape = tensor._layout.shape
             if shape[i] != shape[j]:
                 raise RuntimeError(
-                    f"einsum(): subscript {label} is repeated for operand {number} but the sizes don't match, {shape[j]} != {shape[i]}"
+                    f"einsum(): subscript {label} is repeated for operand {number} but the sizes don't match, "
+                    f"{shape[j]} != {shape[i]}"
                 )
             tensor = movedim(diagonal(tensor, 0, i, j), -1, i)
             del labels[j]
@@ -145,8 +147,8 @@ def _sizes(operands: list[_Operand]) -> dict[Label, int]:
             if size not in (1, known) and known != 1:
                 name = "..." if len(label) > 1 else label
                 raise RuntimeError(
-                    f"einsum(): subscript {name} has size {size} for operand {number} which does not broadcast with previously seen "
-                    f"size {known}"
+                    f"einsum(): subscript {name} has size {size} for operand {number} which does not broadcast "
+                    f"with previously seen size {known}"
                 )
             sizes[label] = size if known == 1 else known
     return sizes
@@ -221,7 +223,8 @@ def einsum(*args: Any) -> Any:
     """
     if len(args) < 2:
         raise ValueError(
-            "einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list"
+            "einsum(): must specify the equation string and at least one operand, or at least one "
+            "operand and its subscripts list"
         )
     if isinstance(args[0], TensorBase):
         equation, tensors = _from_sublists(args)
@@ -262,7 +265,7 @@ def _contracted_dims(dims: Any, a: Layout, b: Layout) -> tuple[list[int], list[i
 
 @composite(out=True)
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
-    """The sum of products over pairs of dimensions: the last `dims` of `a` with the first of `b`, or the two lists given."""
+    """The sum of products over pairs of dimensions: the last `dims` of `a` with the first of `b`, or two lists."""
     own_a, own_b = layout_of(a, "tensordot", 1, "a"), layout_of(b, "tensordot", 2, "b")
     dims_a, dims_b = _contracted_dims(dims, own_a, own_b)
     if len(dims_a) != len(dims_b):
@@ -272,7 +275,8 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
         size_a, size_b = own_a.shape[i], own_b.shape[j]
         if size_a != size_b and 1 not in (size_a, size_b):
             raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {size_a} in dim {i} and second has size {size_b} in dim {j}"
+                f"contracted dimensions need to match, but first has size {size_a} in dim {i} and second "
+                f"has size {size_b} in dim {j}"
             )
         if size_a == 1 and size_b != 1:
             b = sum_of(b, [j], keepdim=True)
@@ -382,7 +386,8 @@ def _check_chain(chain: list[Any]) -> None:
     for i in range(len(shapes) - 1):
         if shapes[i][1] != shapes[i + 1][0]:
             raise RuntimeError(
-                f"multi_dot(): tensors {i} and {i + 1} with shapes {list(shapes[i])} and {list(shapes[i + 1])} cannot be multiplied"
+                f"multi_dot(): tensors {i} and {i + 1} with shapes {list(shapes[i])} and "
+                f"{list(shapes[i + 1])} cannot be multiplied"
             )
 
 

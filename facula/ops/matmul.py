@@ -28,7 +28,7 @@ _CPP_NAMES = {
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------
-def _same_kind(a: Layout, b: Layout, unimplemented: str) -> None:
+def check_same_kind(a: Layout, b: Layout, unimplemented: str) -> None:
     """Operands of mm and matmul: one dtype, which is not bool."""
     if a.dtype is not b.dtype:
         names = [_CPP_NAMES.get(x.dtype, x.dtype.scalar_name) for x in (a, b)]
@@ -41,7 +41,7 @@ def _not_bool(a: Layout, unimplemented: str) -> None:
         raise not_implemented(unimplemented, a.dtype)
 
 
-def _fitting(a: Layout, b_rows: int, b_columns: int, rows: int) -> None:
+def check_fitting(a: Layout, b_rows: int, b_columns: int, rows: int) -> None:
     if a.shape[-1] != b_rows:
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({rows}x{a.shape[-1]} and {b_rows}x{b_columns})\n"
@@ -50,7 +50,7 @@ def _fitting(a: Layout, b_rows: int, b_columns: int, rows: int) -> None:
         )
 
 
-def _rows(a: Layout) -> int:
+def row_count(a: Layout) -> int:
     return a.numel // a.shape[-1] if a.numel else _count(a.shape[:-1])
 
 
@@ -85,7 +85,7 @@ def _coefficient(own: dt.dtype, value: Any) -> Any:
     return int(value) if own.kind in "iub" and isinstance(value, float) else value
 
 
-def _check_expands(plus: Any, shape: tuple[int, ...]) -> None:
+def check_expands(plus: Any, shape: tuple[int, ...]) -> None:
     """torch's error unless what is added broadcasts to the product's shape."""
     own = plus._layout.shape
     if len(own) > len(shape) or any(
@@ -97,18 +97,18 @@ def _check_expands(plus: Any, shape: tuple[int, ...]) -> None:
 def _combine(plus: Any, a: Any, b: Any, shape: tuple[int, ...], beta: Any, alpha: Any) -> Any:
     """beta * plus + alpha * (a @ b); with beta 0 nothing of plus is read."""
     beta, alpha = _coefficient(a._layout.dtype, beta), _coefficient(a._layout.dtype, alpha)
-    _check_expands(plus, shape)
+    check_expands(plus, shape)
     if beta == 0:
         return multiply(a, b, alpha=alpha)
     return multiply(a, b, plus=plus if beta == 1 else plus * beta, alpha=alpha)
 
 
 # -- products that gradients are made of -----------------------------------------------------------------------------
-def _adjoint(x: Any) -> Any:
+def adjoint(x: Any) -> Any:
     return x.conj() if x._layout.dtype.kind == "c" else x
 
 
-def _came_to(made: Any, a: Any, b: Any, transpose_a: bool, transpose_b: bool, plus: Any = None) -> Call | None:
+def came_to(made: Any, a: Any, b: Any, transpose_a: bool, transpose_b: bool, plus: Any = None) -> Call | None:
     """For the fast path: the one launch of a product that has run, and the operator that names its node."""
     found = single_launch(a, b, transpose_a, transpose_b, plus)
     return None if found is None else Call(*found, made.operator)
@@ -116,43 +116,39 @@ def _came_to(made: Any, a: Any, b: Any, transpose_a: bool, transpose_b: bool, pl
 
 def _product_operator(transpose_a: bool, transpose_b: bool) -> Any:
     @operator(f"product_{'nt'[transpose_a]}{'nt'[transpose_b]}", function=False)
-    def product(a: Any, b: Any) -> Any:
+    def made(a: Any, b: Any) -> Any:
         """op(a) @ op(b) of matrices or equal stacks of them."""
         return multiply(a, b, transpose_a, transpose_b)
 
-    @product.joint_gradient("a", "b")
+    @made.joint_gradient("a", "b")
     def gradient(grad: Any, a: Any, b: Any, needs: Any) -> Any:
         left = right = None
         if needs[0]:
-            other = _adjoint(b)
+            other = adjoint(b)
             left = (
-                _product(other, grad, transpose_b, True)
-                if transpose_a
-                else _product(grad, other, False, not transpose_b)
+                product(other, grad, transpose_b, True) if transpose_a else product(grad, other, False, not transpose_b)
             )
         if needs[1]:
-            other = _adjoint(a)
+            other = adjoint(a)
             right = (
-                _product(grad, other, True, transpose_a)
-                if transpose_b
-                else _product(other, grad, not transpose_a, False)
+                product(grad, other, True, transpose_a) if transpose_b else product(other, grad, not transpose_a, False)
             )
         return left, right
 
-    return served(product, 2, lambda a, b: _came_to(product, a, b, transpose_a, transpose_b))
+    return served(made, 2, lambda a, b: came_to(made, a, b, transpose_a, transpose_b))
 
 
 _PRODUCTS = {(ta, tb): _product_operator(ta, tb) for ta in (False, True) for tb in (False, True)}
 
 
-def _product(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
+def product(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
     return _PRODUCTS[transpose_a, transpose_b](a, b)
 
 
-def _flat(x: Any) -> Any:
+def flat(x: Any) -> Any:
     """All but the last dimension as one."""
     shape = x._layout.shape
-    return x if len(shape) == 2 else reshape(x, (_rows(x._layout), shape[-1]))
+    return x if len(shape) == 2 else reshape(x, (row_count(x._layout), shape[-1]))
 
 
 def _rowwise_operator(transposed: bool) -> Any:
@@ -165,18 +161,18 @@ def _rowwise_operator(transposed: bool) -> Any:
 
     @rowwise.joint_gradient("input", "other")
     def gradient(grad: Any, input: Any, other: Any, needs: Any) -> Any:
-        left = _ROWWISE[not transposed](grad, _adjoint(other)) if needs[0] else None
+        left = ROWWISE[not transposed](grad, adjoint(other)) if needs[0] else None
         right = None
         if needs[1]:
-            rows, columns = _flat(_adjoint(input)), _flat(grad)
-            right = _product(columns, rows, True, False) if transposed else _product(rows, columns, True, False)
+            rows, columns = flat(adjoint(input)), flat(grad)
+            right = product(columns, rows, True, False) if transposed else product(rows, columns, True, False)
         return left, right
 
-    return rowwise, served(rowwise, 2, lambda input, other: _came_to(rowwise, input, other, False, transposed))
+    return rowwise, served(rowwise, 2, lambda input, other: came_to(rowwise, input, other, False, transposed))
 
 
 (_rowwise_nn, _ROWWISE_N), (_, _ROWWISE_T) = _rowwise_operator(False), _rowwise_operator(True)
-_ROWWISE = {False: _ROWWISE_N, True: _ROWWISE_T}
+ROWWISE = {False: _ROWWISE_N, True: _ROWWISE_T}
 
 
 # -- two operands ----------------------------------------------------------------------------------------------------
@@ -191,18 +187,18 @@ def mm(input: Any, mat2: Any) -> Any:
     a, b = layout_of(input, "mm"), layout_of(mat2, "mm", 2, "mat2")
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise RuntimeError("self must be a matrix" if len(a.shape) != 2 else "mat2 must be a matrix")
-    _fitting(a, *b.shape, a.shape[0])
-    _same_kind(a, b, "addmm_impl_cpu_")
+    check_fitting(a, *b.shape, a.shape[0])
+    check_same_kind(a, b, "addmm_impl_cpu_")
     if a.device is not b.device:
         check_devices("mm", (input, mat2))
     return multiply(input, mat2)
 
 
 mm.gradient(
-    input=lambda grad, mat2: _product(grad, _adjoint(mat2), False, True),
-    mat2=lambda grad, input: _product(_adjoint(input), grad, True, False),
+    input=lambda grad, mat2: product(grad, adjoint(mat2), False, True),
+    mat2=lambda grad, input: product(adjoint(input), grad, True, False),
 )
-_mm, mm = mm, served(mm, 2, lambda input, mat2: _came_to(_mm, input, mat2, False, False))
+_mm, mm = mm, served(mm, 2, lambda input, mat2: came_to(_mm, input, mat2, False, False))
 
 
 @operator(method=True, out=True)
@@ -215,10 +211,10 @@ def bmm(input: Any, mat2: Any) -> Any:
 
 
 bmm.gradient(
-    input=lambda grad, mat2: _product(grad, _adjoint(mat2), False, True),
-    mat2=lambda grad, input: _product(_adjoint(input), grad, True, False),
+    input=lambda grad, mat2: product(grad, adjoint(mat2), False, True),
+    mat2=lambda grad, input: product(adjoint(input), grad, True, False),
 )
-_bmm, bmm = bmm, served(bmm, 2, lambda input, mat2: _came_to(_bmm, input, mat2, False, False))
+_bmm, bmm = bmm, served(bmm, 2, lambda input, mat2: came_to(_bmm, input, mat2, False, False))
 
 
 def _check_mv(mat: Layout, vec: Layout, name: str, size: int | None = None) -> None:
@@ -253,10 +249,10 @@ def mv(input: Any, vec: Any) -> Any:
 
 
 mv.gradient(
-    input=lambda grad, vec: unsqueeze(grad, 1) * _adjoint(vec),
-    vec=lambda grad, input: mv(_adjoint(input).t(), grad),
+    input=lambda grad, vec: unsqueeze(grad, 1) * adjoint(vec),
+    vec=lambda grad, input: mv(adjoint(input).t(), grad),
 )
-_mv, mv = mv, served(mv, 2, lambda input, vec: _came_to(_mv, input, vec, False, False))
+_mv, mv = mv, served(mv, 2, lambda input, vec: came_to(_mv, input, vec, False, False))
 
 
 def _check_dot(a: Layout, b: Layout, name: str) -> None:
@@ -283,7 +279,7 @@ def dot(input: Any, tensor: Any) -> Any:
     return inner_product(input, tensor)
 
 
-dot.gradient(input=lambda grad, tensor: grad * _adjoint(tensor), tensor=lambda grad, input: grad * _adjoint(input))
+dot.gradient(input=lambda grad, tensor: grad * adjoint(tensor), tensor=lambda grad, input: grad * adjoint(input))
 
 
 def _dot_came_to(input: Any, tensor: Any) -> Call | None:
@@ -300,10 +296,10 @@ def vdot(input: Any, other: Any) -> Any:
     a, b = layout_of(input, "vdot"), layout_of(other, "vdot", 2, "other")
     _check_dot(a, b, "vdot")
     check_devices("vdot", (input, other))
-    return inner_product(_adjoint(input), other)
+    return inner_product(adjoint(input), other)
 
 
-vdot.gradient(input=lambda grad, other: _adjoint(grad) * other, other=lambda grad, input: grad * input)
+vdot.gradient(input=lambda grad, other: adjoint(grad) * other, other=lambda grad, input: grad * input)
 
 
 def _check_vector(x: Layout, name: str, argument: str) -> None:
@@ -327,13 +323,13 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     for name, x in (("mat1", a), ("mat2", b)):
         if len(x.shape) != 2:
             raise RuntimeError(f"{name} must be a matrix, got {len(x.shape)}-D tensor")
-    _fitting(a, *b.shape, a.shape[0])
-    _check_three(plus, a, b)
+    check_fitting(a, *b.shape, a.shape[0])
+    check_three(plus, a, b)
     check_devices("addmm", (input, mat1, mat2))
     return _combine(input, mat1, mat2, (a.shape[0], b.shape[1]), beta, alpha)
 
 
-def _check_three(plus: Layout, a: Layout, b: Layout) -> None:
+def check_three(plus: Layout, a: Layout, b: Layout) -> None:
     for name, x in (("self", plus), ("mat1", a)):
         if x.dtype is not b.dtype:
             raise RuntimeError(
@@ -352,8 +348,8 @@ _plus_gradient = lambda grad, input_layout, beta: _scaled(sum_to_shape(grad, inp
 
 addmm.gradient(
     input=_plus_gradient,
-    mat1=lambda grad, mat2, alpha: _scaled(_product(grad, _adjoint(mat2), False, True), alpha),
-    mat2=lambda grad, mat1, alpha: _scaled(_product(_adjoint(mat1), grad, True, False), alpha),
+    mat1=lambda grad, mat2, alpha: _scaled(product(grad, adjoint(mat2), False, True), alpha),
+    mat2=lambda grad, mat1, alpha: _scaled(product(adjoint(mat1), grad, True, False), alpha),
 )
 
 
@@ -363,7 +359,7 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any =
     layout_of(input, "baddbmm")
     a, b = layout_of(batch1, "baddbmm", 2, "batch1"), layout_of(batch2, "baddbmm", 3, "batch2")
     if len(b.shape) == 3:
-        _check_expands(input, (*a.shape[:2], b.shape[2]))
+        check_expands(input, (*a.shape[:2], b.shape[2]))
     _check_batches(a, b)
     _check_input_dtype(input._layout, a)
     check_devices("baddbmm", (input, batch1, batch2))
@@ -379,8 +375,8 @@ def _check_input_dtype(plus: Layout, a: Layout) -> None:
 
 baddbmm.gradient(
     input=_plus_gradient,
-    batch1=lambda grad, batch2, alpha: _scaled(_product(grad, _adjoint(batch2), False, True), alpha),
-    batch2=lambda grad, batch1, alpha: _scaled(_product(_adjoint(batch1), grad, True, False), alpha),
+    batch1=lambda grad, batch2, alpha: _scaled(product(grad, adjoint(batch2), False, True), alpha),
+    batch2=lambda grad, batch1, alpha: _scaled(product(adjoint(batch1), grad, True, False), alpha),
 )
 
 
@@ -390,7 +386,7 @@ def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 
     layout_of(input, "addbmm")
     a, b = layout_of(batch1, "addbmm", 2, "batch1"), layout_of(batch2, "addbmm", 3, "batch2")
     if len(a.shape) > 1 and len(b.shape) == 3:
-        _check_expands(input, (a.shape[1], b.shape[2]))
+        check_expands(input, (a.shape[1], b.shape[2]))
     for name, x in (("batch1", a), ("batch2", b)):
         if len(x.shape) != 3:
             raise RuntimeError(f"{name} must be a 3D tensor")
@@ -425,8 +421,8 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
 
 addmv.gradient(
     input=_plus_gradient,
-    mat=lambda grad, vec, alpha: _scaled(unsqueeze(grad, 1) * _adjoint(vec), alpha),
-    vec=lambda grad, mat, alpha: _scaled(mv(_adjoint(mat).t(), grad), alpha),
+    mat=lambda grad, vec, alpha: _scaled(unsqueeze(grad, 1) * adjoint(vec), alpha),
+    vec=lambda grad, mat, alpha: _scaled(mv(adjoint(mat).t(), grad), alpha),
 )
 
 
@@ -440,85 +436,11 @@ def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> 
         if all(x.dtype.kind in "iu" for x in (own, a, b)) and isinstance(value, float):
             raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
     shape = (a.shape[0], b.shape[0])
-    _check_expands(input, shape)
-    product = _scaled(unsqueeze(vec1, 1) * vec2, alpha)
+    check_expands(input, shape)
+    outer_product = _scaled(unsqueeze(vec1, 1) * vec2, alpha)
     if beta == 0:
-        return product
-    return _scaled(input, beta) + product
-
-
-# -- linear ----------------------------------------------------------------------------------------------------------
-def _affine(input: Any, weight: Any, bias: Any = None) -> Any:
-    """input @ weight.T + bias for an input of at least two dimensions."""
-    a, b = input._layout, weight._layout
-    _fitting(a, b.shape[1], b.shape[0], _rows(a))
-    if bias is None:
-        _same_kind(a, b, "addmm_impl_cpu_")
-        check_devices("linear", (input, weight))
-    else:
-        _check_three(bias._layout, a, b)
-        check_devices("linear", (input, weight, bias))
-        if bias._layout.shape != b.shape[:1]:
-            _check_expands(bias, (_rows(a), b.shape[0]))
-    return multiply(input, weight, False, True, bias)
-
-
-def _affine_gradient(grad: Any, input: Any, weight: Any, bias_layout: Any, needs: Any) -> Any:
-    return (
-        _ROWWISE[False](grad, _adjoint(weight)) if needs[0] else None,
-        _product(_flat(grad), _flat(_adjoint(input)), True, False) if needs[1] else None,
-        sum_to_shape(grad, bias_layout.shape) if bias_layout is not None and needs[2] else None,
-    )
-
-
-def _linear_operator(node: str) -> Any:
-    made = operator("affine", function=False)(_affine)
-    made.operator.backward_name = node
-    made.joint_gradient("input", "weight", "bias")(_affine_gradient)
-    return made
-
-
-_linear_operators = {
-    node: _linear_operator(node) for node in ("AddmmBackward0", "MmBackward0", "ViewBackward0", "UnsafeViewBackward0")
-}
-
-
-def _linear_node(input: Layout, bias: Any) -> str:
-    """What torch calls the node."""
-    if len(input.shape) == 2:
-        return "MmBackward0" if bias is None else "AddmmBackward0"
-    return "UnsafeViewBackward0" if bias is None else "ViewBackward0"
-
-
-@composite(namespaces=("torch.nn.functional",))
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
-    """input @ weight.T + bias: (*, in) with a weight (out, in) and a bias (out) to (*, out).
-
-    A weight (in) of one dimension gives (*). RuntimeError unless the sizes fit and the dtypes are equal.
-
-    >>> torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3)).shape
-    torch.Size([2, 4])
-    """
-    a, b = layout_of(input, "linear"), layout_of(weight, "linear", 2, "weight")
-    if len(a.shape) >= 2 and len(b.shape) == 2:
-        return _linear_operators[_linear_node(a, bias)](input, weight, bias)
-    if not a.shape or not b.shape:
-        raise RuntimeError(
-            f"both arguments to linear need to be at least 1D, but they are {len(a.shape)}D and {len(b.shape)}D"
-        )
-    if len(a.shape) == 2 and bias is not None:
-        raise RuntimeError(f"mat2 must be a matrix, got {len(b.shape)}-D tensor")
-    product = matmul(input, weight.t() if len(b.shape) == 2 else weight)
-    return product if bias is None else product + bias
-
-
-def _linear_came_to(input: Any, weight: Any, bias: Any) -> Call | None:
-    if len(input._layout.shape) < 2 or len(weight._layout.shape) != 2:
-        return None
-    return _came_to(_linear_operators[_linear_node(input._layout, bias)], input, weight, False, True, bias)
-
-
-linear = served(linear, 3, _linear_came_to)
+        return outer_product
+    return _scaled(input, beta) + outer_product
 
 
 # -- any number of dimensions ----------------------------------------------------------------------------------------
@@ -530,8 +452,8 @@ def _stacks(input: Any, other: Any) -> Any:
 
 _stacks.operator.backward_name = "UnsafeViewBackward0"
 _stacks.gradient(
-    input=lambda grad, other: _product(grad, _adjoint(other), False, True),
-    other=lambda grad, input: _product(_adjoint(input), grad, True, False),
+    input=lambda grad, other: product(grad, adjoint(other), False, True),
+    other=lambda grad, input: product(adjoint(input), grad, True, False),
 )
 
 
@@ -560,11 +482,11 @@ def matmul(input: Any, other: Any) -> Any:
     check_devices("matmul", (input, other))
     if dims[1] == 1:
         _check_tall_mv(a, b)
-        return squeeze(_ROWWISE[False](input, unsqueeze(other, 1)), -1)
+        return squeeze(ROWWISE[False](input, unsqueeze(other, 1)), -1)
     if dims[1] == 2:
-        _fitting(a, *b.shape, _rows(a))
-        _same_kind(a, b, "addmm_impl_cpu_")
-        return _ROWWISE[False](input, other)
+        check_fitting(a, *b.shape, row_count(a))
+        check_same_kind(a, b, "addmm_impl_cpu_")
+        return ROWWISE[False](input, other)
     if dims[0] == 1:
         return squeeze(_broadcast_stacks(unsqueeze(input, 0), other), -2)
     return _broadcast_stacks(input, other)
@@ -572,9 +494,9 @@ def matmul(input: Any, other: Any) -> Any:
 
 def _check_tall_mv(a: Layout, b: Layout) -> None:
     if a.shape[-1] != b.shape[0]:
-        rows = _rows(a)
+        rows = row_count(a)
         raise RuntimeError(f"size mismatch, got input ({rows}), mat ({rows}x{a.shape[-1]}), vec ({b.shape[0]})")
-    _same_kind(a, b, "addmv_impl_cpu")
+    check_same_kind(a, b, "addmv_impl_cpu")
 
 
 def _broadcast_stacks(input: Any, other: Any) -> Any:
@@ -600,7 +522,7 @@ def _matmul_came_to(input: Any, other: Any) -> Call | None:
         made = _bmm if len(a) == 3 else _stacks
     else:
         return None
-    return _came_to(made, input, other, False, False)
+    return came_to(made, input, other, False, False)
 
 
 matmul = served(matmul, 2, _matmul_came_to)

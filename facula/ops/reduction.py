@@ -101,7 +101,7 @@ class Reduction(Operator):
         self.map = as_expression(body(**{n: variable(n) for n in names}))
         self.combine, self.identity = COMBINE[combine] if isinstance(combine, str) else (as_expression(combine(_a, _b)), identity)
         self.finish = as_expression(finish(**{n: variable(n) for n in parameters_of(finish)[0]})) if finish else None
-        self.additive = combine == "add"
+        self.additive, self.multiplies = combine == "add", combine == "mul"
         self.result, self.needs_elements, self.several = result, needs_elements, several
         self.plans: dict[Any, Plan] = register_cache({})
 
@@ -246,6 +246,8 @@ class Reduction(Operator):
         if isinstance(self.result, dt.dtype):
             return self.result, self.result
         if compute in (dt.float16, dt.bfloat16, dt.float32):
+            if self.multiplies:  # rounding errors of factors near 1 all go the same way: float32 is not enough
+                return dt.float64, dt.float64
             return dt.float32, (dt.float64 if self.additive else dt.float32)
         return compute, compute
 

@@ -23,6 +23,7 @@ from facula.ops.kernels.pointwise import KERNEL_TYPES
 from facula.ops.scalar import KERNEL
 
 CHUNK = 16384
+PER_PIECE = 32768
 
 
 @specialise
@@ -105,7 +106,9 @@ class Batch:
         code = self.layouts[0].dtype.code
         tail = (ctypes.addressof(self.table), ctypes.addressof(self.chunks), ctypes.addressof(self.hyper))
         kernel_ = update_kernel(update.outputs, update.states, update.numbers, code, counted)
-        self.launch = Launch(kernel_, len(pieces) // 3, 2, tail, (self.table, self.chunks, self.hyper))
+        count, elements = len(pieces) // 3, sum(layout.numel for layout in self.layouts)
+        grain = max(1, count * PER_PIECE // max(1, elements))  # so many chunks are worth another thread's while
+        self.launch = Launch(kernel_, count, grain, tail, (self.table, self.chunks, self.hyper))
 
     def refresh(self) -> bool:
         """Note where the gradients are now; False if something moved that the tables take for granted."""

@@ -72,8 +72,9 @@ class Writer:
             )  # fmt: skip
         lanes = [self.random.randrange(8) for _ in range(4)]
         scalar = "f32" if t == "V" else "i32"
+        by = self.leaf(scalar)
         common = [f"({e()} + {e()})", f"({e()} - {e()})", f"({e()} * {e()})", f"shuffle({e()}, {e()}, {lanes})",
-                  f"{t}({e(scalar)})", f"({e()} * {self.leaf(scalar)})", f"select({e()} < {e()}, {e()}, {e()})"]  # fmt: skip
+                  f"{t}({e(scalar)})", f"({e()} * {by})", f"select({e()} < {e()}, {e()}, {e()})"]  # fmt: skip
         if t == "V":
             common += [f"({e()} / {e()})", f"V({e('I')})", f"minimum({e()}, {e()})", f"floor({e()})"]
         else:

@@ -105,7 +105,7 @@ def test_depth():
             return x + number
 
         def middle(x):
-            return [bottom(x) for _ in range(1)][0]
+            return [bottom(x) for _ in range(2)][1]
 
         return lambda x: middle(x)
 
