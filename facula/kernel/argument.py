@@ -127,4 +127,4 @@ def quarter_turns(x: Value) -> tuple[Value, Value, Value]:
         far_quarters, far_high, far_low = large_angle(x)
         return select(small, quarters, far_quarters), select(small, high, far_high), select(small, low, far_low)
 
-    return values.when(values.any_lane(~small), slow, lambda: (quarters, high, low))
+    return values.when(values.any_lane(~small), slow, lambda: (quarters, high, low))  # type: ignore[no-any-return]

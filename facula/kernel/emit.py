@@ -275,7 +275,7 @@ class Emitter:
             return self._convert("fptoui", a, to)
         name = f"llvm.fptosi.sat.{self.suffix(wide_type)}.{self.suffix(a.type)}"
         converted = self.call(wide_type, name, (a.type.llvm, a.ref))
-        return self.cast(converted, to) if wide_type is not to else converted  # type: ignore[no-any-return]
+        return self.cast(converted, to) if wide_type is not to else converted
 
     def _cast_bf16(self, a: Value, to: Type) -> Value:
         """bfloat16 is the upper half of a float32; rounding to nearest even is two integer additions."""

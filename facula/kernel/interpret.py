@@ -232,7 +232,7 @@ class Simulator:
             return (np.packbits(flags, bitorder="little") if packed else flags.astype(np.uint8)).tobytes()
         if element is ty.bf16:
             return (np.atleast_1d(a.ref).view(np.uint32) >> np.uint32(16)).astype(np.uint16).tobytes()
-        return np.atleast_1d(a.ref).tobytes()  # type: ignore[no-any-return]
+        return np.atleast_1d(a.ref).tobytes()
 
     def _from_bytes(self, raw: bytes, type: Type, packed: bool = False) -> Value:
         element = type.element

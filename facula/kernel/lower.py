@@ -262,7 +262,7 @@ class Walker:
     def on_ListComp(self, node: ast.ListComp) -> Any:
         return list(self._comprehend(node.elt, node.generators))
 
-    on_GeneratorExp = on_ListComp  # type: ignore[assignment]
+    on_GeneratorExp = on_ListComp
 
     def _comprehend(self, element: ast.expr, generators: list[ast.comprehension]) -> Iterable[Any]:
         if not generators:
@@ -448,7 +448,7 @@ class Lowering(Walker):
     def __init__(self, function: Any, module: Module, target: Any) -> None:
         super().__init__(function, Emitter(module, target))
         self.emitter: Emitter = self.ops
-        self.emitter.compile_callee = self.callee_symbol  # type: ignore[method-assign]
+        self.emitter.compile_callee = self.callee_symbol
         self.loops: list[Loop] = []
         self.result: Type | None = None
         self.inlined: list[Any] = []

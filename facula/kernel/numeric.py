@@ -59,7 +59,7 @@ def polynomial(x: Value, coefficients: Sequence[float]) -> Value:
     total = x.ops.constant(x.type, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         total = fma(total, x, coefficient)
-    return total
+    return total  # type: ignore[no-any-return]
 
 
 def constant(x: Value, number: float) -> Value:

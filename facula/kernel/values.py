@@ -122,7 +122,7 @@ class Value:
     def __getitem__(self, index: Operand) -> Value:
         if self.type.kind == "p":
             return load(self, index)
-        return self.ops.extract(self, index)
+        return self.ops.extract(self, index)  # type: ignore[no-any-return]
 
     def __setitem__(self, index: Operand, value: Operand) -> None:
         store(self, index, value)
@@ -139,9 +139,9 @@ def adapt(operand: Operand, like: Value) -> Value:
     """`operand` as a value that fits beside `like`: numbers take its type, scalars are spread over its lanes."""
     if isinstance(operand, Value):
         if like.type.lanes > 1 and operand.type.lanes == 1 and operand.type is like.type.element:
-            return operand.ops.splat(operand, like.type.lanes)
+            return operand.ops.splat(operand, like.type.lanes)  # type: ignore[no-any-return]
         return operand
-    return like.ops.constant(like.type, operand)
+    return like.ops.constant(like.type, operand)  # type: ignore[no-any-return]
 
 
 def _pair(a: Operand, b: Operand, what: str) -> tuple[Value, Value]:
@@ -174,7 +174,7 @@ def floor_divide(a: Operand, b: Operand) -> Value:
         return a >> (b.bit_length() - 1)  # type: ignore[no-any-return]
     a, b = _pair(a, b, "//")
     if a.type.is_float:
-        return floor(a / b)
+        return floor(a / b)  # type: ignore[no-any-return]
     quotient = a.ops.binary("div", a, b)
     if a.type.element.kind == "u":
         return quotient  # type: ignore[no-any-return]
@@ -361,7 +361,7 @@ def reduce(op: str, vector: Value) -> Value:
             half = lanes // 2
             low = shuffle(vector, vector, range(half))
             high = shuffle(vector, vector, range(half, lanes))
-            vector = {"min": minimum, "max": maximum}.get(op, lambda a, b: binary(op, a, b))(low, high)
+            vector = {"min": minimum, "max": maximum}.get(op, lambda a, b: binary(op, a, b))(low, high)  # type: ignore[no-untyped-call]
             lanes = half
         return vector[0] if vector.type.lanes > 1 else vector
     return vector.ops.reduce(op, vector)  # type: ignore[no-any-return]
@@ -370,7 +370,7 @@ def reduce(op: str, vector: Value) -> Value:
 def tail_mask(lanes: int, count: Value) -> Value:
     """Truth for the first `count` lanes."""
     clipped = cast(minimum(count, lanes), ty.i32)
-    return iota(ty.i32, lanes) < clipped if lanes > 1 else clipped > 0
+    return iota(ty.i32, lanes) < clipped if lanes > 1 else clipped > 0  # type: ignore[no-any-return]
 
 
 def offset(pointer: Value, index: Operand) -> Value:

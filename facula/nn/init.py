@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from facula.engine.modes import no_grad
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 
 if TYPE_CHECKING:
     from facula.tensor.tensor import Tensor

@@ -88,6 +88,8 @@ def _convolve(
     output_padding: Any = None,
 ) -> Any:  # fmt: skip
     """Any public convolution; transposed if there is an `output_padding`."""
+    key: Any = None
+    geometry = None
     try:
         key = (
             input._layout, weight._layout, None if bias is None else bias._layout, stride, padding, dilation, groups,
@@ -95,7 +97,7 @@ def _convolve(
         )  # fmt: skip
         geometry = _geometries.get(key)
     except (AttributeError, TypeError):  # not a tensor, or a list of numbers
-        key = geometry = None
+        key = None
     if geometry is None:
         x, w, b = operands(function, input, weight, bias, dims)
         if len(x.shape) == dims + 1:

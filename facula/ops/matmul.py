@@ -21,8 +21,8 @@ from facula.ops.served import Call, served
 from facula.ops.view import expand, permute, reshape, squeeze, unsqueeze
 
 _CPP_NAMES = {
-    dt.float32: "float", dt.float64: "double", dt.float16: "c10::Half", dt.bfloat16: "c10::BFloat16", dt.int64: "long int",
-    dt.int32: "int", dt.int16: "short int", dt.int8: "signed char", dt.uint8: "unsigned char", dt.bool: "bool",
+    dt.float32: "float", dt.float64: "double", dt.float16: "c10::Half", dt.bfloat16: "c10::BFloat16",
+    dt.int64: "long int", dt.int32: "int", dt.int16: "short int", dt.int8: "signed char", dt.uint8: "unsigned char", dt.bool: "bool",
     dt.complex64: "c10::complex<float>", dt.complex128: "c10::complex<double>",
 }  # fmt: skip
 
@@ -178,7 +178,7 @@ ROWWISE = {False: _ROWWISE_N, True: _ROWWISE_T}
 # -- two operands ----------------------------------------------------------------------------------------------------
 @operator(method=True, out=True)
 def mm(input: Any, mat2: Any) -> Any:
-    """The product of two matrices, (n, m) and (m, p) to (n, p). RuntimeError unless the shapes fit and dtypes are equal.
+    """The product of two matrices, (n, m) and (m, p) to (n, p). RuntimeError unless shapes and dtypes fit.
 
     >>> torch.mm(torch.ones(2, 3), torch.ones(3, 2))
     tensor([[3., 3.],
@@ -187,7 +187,7 @@ def mm(input: Any, mat2: Any) -> Any:
     a, b = layout_of(input, "mm"), layout_of(mat2, "mm", 2, "mat2")
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise RuntimeError("self must be a matrix" if len(a.shape) != 2 else "mat2 must be a matrix")
-    check_fitting(a, *b.shape, a.shape[0])
+    check_fitting(a, b.shape[0], b.shape[1], a.shape[0])
     check_same_kind(a, b, "addmm_impl_cpu_")
     if a.device is not b.device:
         check_devices("mm", (input, mat2))
@@ -264,8 +264,8 @@ def _check_dot(a: Layout, b: Layout, name: str) -> None:
         )
     if a.shape != b.shape:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of elements, "
-            f"but got {a.shape[0]} and {b.shape[0]} elements respectively"
+            f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of "
+            f"elements, but got {a.shape[0]} and {b.shape[0]} elements respectively"
         )
     _not_bool(a, name)
 
@@ -323,7 +323,7 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     for name, x in (("mat1", a), ("mat2", b)):
         if len(x.shape) != 2:
             raise RuntimeError(f"{name} must be a matrix, got {len(x.shape)}-D tensor")
-    check_fitting(a, *b.shape, a.shape[0])
+    check_fitting(a, b.shape[0], b.shape[1], a.shape[0])
     check_three(plus, a, b)
     check_devices("addmm", (input, mat1, mat2))
     return _combine(input, mat1, mat2, (a.shape[0], b.shape[1]), beta, alpha)
@@ -369,7 +369,8 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any =
 def _check_input_dtype(plus: Layout, a: Layout) -> None:
     if plus.dtype is not a.dtype:
         raise RuntimeError(
-            f"Input dtypes must be the same, got: input: {_CPP_NAMES.get(plus.dtype)}, batch1: {_CPP_NAMES.get(a.dtype)}"
+            f"Input dtypes must be the same, got: input: {_CPP_NAMES.get(plus.dtype)}, "
+            f"batch1: {_CPP_NAMES.get(a.dtype)}"
         )
 
 
@@ -484,7 +485,7 @@ def matmul(input: Any, other: Any) -> Any:
         _check_tall_mv(a, b)
         return squeeze(ROWWISE[False](input, unsqueeze(other, 1)), -1)
     if dims[1] == 2:
-        check_fitting(a, *b.shape, row_count(a))
+        check_fitting(a, b.shape[0], b.shape[1], row_count(a))
         check_same_kind(a, b, "addmm_impl_cpu_")
         return ROWWISE[False](input, other)
     if dims[0] == 1:

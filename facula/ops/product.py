@@ -179,14 +179,18 @@ class _Product:
             self.out = layout(at.out, None, a.dtype, a.device)
             added = (0, 0) if plus is None else at.plus(plus)
             missing: tuple[int, ...] = (*at.copies, *((2,) if added is None else ()))
-            if not missing and self.out.numel:
+            plan = None
+            if added is not None and not missing and self.out.numel:
                 problem = Product(
                     at.rows, at.n, at.k, at.a_row, at.a_column, at.b_row, at.b_column, at.n, at.batch, at.a_steps[0],
-                    at.b_steps[0], at.m * at.n, at.inner, at.a_steps[1], at.b_steps[1], plus is not None, *added,
-                    float(alpha),
+                    at.b_steps[0], at.m * at.n, at.inner, at.a_steps[1], at.b_steps[1], plus is not None, added[0],
+                    added[1], float(alpha),
                 )  # fmt: skip
                 found = plan_product(T, problem)
-                missing = (found.operand,) if isinstance(found, Copy) else ()
+                if isinstance(found, Copy):
+                    missing = (found.operand,)
+                else:
+                    plan = found
             if not missing:
                 break
             self.copies.update(missing)
@@ -195,17 +199,17 @@ class _Product:
             if 1 in missing:
                 b, transpose_b = _dense(b, transpose_b), False
             plus = self.out if 2 in missing else plus
-        self.pack = self.product = self.work = None
+        self.product: Launch | None = None
+        self.pack: Launch | None = None
         self.packs = 1
-        if self.out.numel:
-            step, pack = found.product, found.pack
-            numbers = words(step.numbers)
+        if plan is not None:
+            numbers = words(plan.product.numbers)
             tail = (ctypes.addressof(numbers),) if plus is not None else (ctypes.addressof(numbers), 0)
-            self.product = Launch(step.kernel, step.count, step.grain, tail, numbers)
-            if pack is not None:
-                self.packs = 0 if found.swapped else 1
-                self.pack = Launch(pack.kernel, pack.count, pack.grain, pack.numbers)
-                self.work = layout((found.workspace // a.dtype.itemsize,), None, a.dtype, a.device)
+            self.product = Launch(plan.product.kernel, plan.product.count, plan.product.grain, tail, numbers)
+            if plan.pack is not None:
+                self.packs = 0 if plan.swapped else 1
+                self.pack = Launch(plan.pack.kernel, plan.pack.count, plan.pack.grain, plan.pack.numbers)
+                self.work = layout((plan.workspace // a.dtype.itemsize,), None, a.dtype, a.device)
 
     def __call__(self, a: Any, b: Any, plus: Any) -> Any:
         result = new_tensor(self.out)

@@ -1,7 +1,7 @@
 """Operators that are one kernel launch, served by the native fast path once a combination of layouts is known.
 
-In: an operator's public Python function, and a rule that tells which launch and which operator a call came down to. Out: a
-built-in function that does the same, natively for the combinations seen before. Without it (FACULA_REFERENCE=1) every
+In: an operator's public Python function, and a rule that tells which launch and which operator a call came down to.
+Out: a built-in function that does the same, natively for the combinations seen before. Without it (FACULA_REFERENCE=1) every
 call takes the Python function.
 """
 
@@ -97,7 +97,7 @@ if not REFERENCE:
 
 
 class Served:
-    """A public function with a native table. `inputs` and `table` are what the tensor class asks for to make a method."""
+    """A public function with a native table. The tensor class asks for `inputs` and `table` to make a method of it."""
 
     def __init__(self, name: str, count: int, public: Callable[..., Any], came_to: Callable[..., Call | None]) -> None:
         self.name, self.count, self.public, self.came_to = name, count, public, came_to
@@ -138,7 +138,7 @@ def served(public: Callable[..., Any], count: int, came_to: Callable[..., Call |
     name = public.__name__
     made = Served(name, count, public, came_to)
     native = fastpath.function(name, made.table, count, made.general, public.__doc__)
-    NATIVE[native] = (made, made.general)
+    NATIVE[native] = (made, made.general)  # type: ignore[assignment]
     for names in (REGISTRY, METHODS, *FUNCTIONS.values()):
         for key, function in names.items():
             if function is public:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+MAX_EMPTY_ITEMS = 1 << 20
 _KINDS = frozenset("biufcSUVOmM")
 _UNITS = frozenset({"Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "generic"})
 
@@ -109,6 +110,8 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any) -> Any:
     ):
         raise UnpicklingError(f"bad shape of a NumPy array: {shape!r}")
     count = prod(shape)
+    if not dtype.itemsize and count > MAX_EMPTY_ITEMS:
+        raise UnpicklingError(f"a NumPy array of shape {shape} whose elements have no size")
     if dtype.hasobject:
         if type(data) is not list or len(data) != count:
             raise UnpicklingError("bad content of a NumPy array of objects")

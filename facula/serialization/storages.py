@@ -10,9 +10,10 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from facula.core.layout import CPU, layout
-from facula.runtime.objects import Storage, wrap
+from facula.runtime.objects import Storage, new_tensor, wrap
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from facula.core.device import device as Device
@@ -43,6 +44,25 @@ def borrow_storage(memory: Any, offset: int, nbytes: int, owner: Any = None) -> 
         return Storage(0)
     held = (ctypes.c_ubyte * nbytes).from_buffer(memory, offset)
     return Storage.borrow(ctypes.addressof(held), nbytes, (held, owner))
+
+
+def stacked(tensors: Sequence[Any], cls: type) -> Any:
+    """`stack(tensors, 0)` for many small tensors: a new tensor with their bytes one after the other.
+
+    None unless all are plain tensors of one dense layout on the CPU that take no part in autograd.
+    """
+    geometry = tensors[0]._layout
+    if not geometry.contiguous or geometry.device is not CPU:
+        return None
+    for tensor in tensors:
+        if type(tensor) is not cls or tensor._layout is not geometry or tensor._requires_grad:
+            return None
+    result = new_tensor(layout((len(tensors), *geometry.shape), None, geometry.dtype))
+    address, nbytes, move = result._data, geometry.nbytes, ctypes.memmove
+    for tensor in tensors:
+        move(address, tensor._data, nbytes)
+        address += nbytes
+    return result
 
 
 def tensor_over(

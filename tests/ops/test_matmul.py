@@ -1,4 +1,4 @@
-"""Matrix products and contractions: values and gradients against torch (NumPy where it is absent), and torch's errors."""
+"""Matrix products and contractions: values and gradients against torch (NumPy without it), and torch's errors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import facula
 
 MATMUL_SHAPES = [
-    ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 4)),
-    ((5, 2, 3), (5, 3, 4)), ((1, 2, 3), (5, 3, 4)), ((5, 2, 3), (1, 3, 4)), ((2, 3), (5, 3, 4)), ((2, 1, 4, 3), (7, 3, 4)),
-    ((2, 6, 4, 3), (2, 6, 3, 4)), ((0, 3), (3, 4)), ((2, 0), (0, 4)), ((3, 0, 2), (3, 2, 4)), ((70, 65), (65, 33)),
+    ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (3,)),
+    ((3,), (5, 3, 4)), ((5, 2, 3), (5, 3, 4)), ((1, 2, 3), (5, 3, 4)), ((5, 2, 3), (1, 3, 4)), ((2, 3), (5, 3, 4)),
+    ((2, 1, 4, 3), (7, 3, 4)),    ((2, 6, 4, 3), (2, 6, 3, 4)), ((0, 3), (3, 4)), ((2, 0), (0, 4)), ((3, 0, 2), (3, 2, 4)), ((70, 65), (65, 33)),
     ((2, 40, 65), (65, 33)),
 ]  # fmt: skip
 
@@ -153,7 +153,10 @@ def ones(*shape: int, dtype: str = "f4") -> Any:
 
 
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
-    (lambda: facula.mm(ones(2, 3), ones(2, 3)), RuntimeError, "mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"),
+    (
+        lambda: facula.mm(ones(2, 3), ones(2, 3)), RuntimeError,
+        "mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)",
+    ),
     (lambda: facula.mm(ones(2), ones(2, 3)), RuntimeError, "self must be a matrix"),
     (lambda: facula.mm(ones(2, 3), ones(3)), RuntimeError, "mat2 must be a matrix"),
     (lambda: facula.mm(ones(2, 2), 5), TypeError, "mm(): argument 'mat2' (position 2) must be Tensor, not int"),
@@ -172,8 +175,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: facula.mv(ones(2, 3), ones(2)), RuntimeError, "size mismatch, got input (2), mat (2x3), vec (2)"),
     (
         lambda: facula.dot(ones(2), ones(3)), RuntimeError,
-        "inconsistent tensor size, expected tensor [2] and src [3] to have the same number of elements, but got 2 and 3 elements "
-        "respectively",
+        "inconsistent tensor size, expected tensor [2] and src [3] to have the same number of elements, "
+        "but got 2 and 3 elements respectively",
     ),
     (
         lambda: facula.matmul(ones(2, 3, 4), ones(5, 4, 6)), RuntimeError,

@@ -68,7 +68,7 @@ def __getattr__(name: str) -> Any:
 
         value = getattr(import_module(f"facula.nn.functional.{_HOMES[name]}"), name)
     elif name in _OPERATORS:
-        from facula.nn.functional._operators import operators
+        from facula.nn.functional import _operators as operators
 
         value = getattr(operators, name)
     else:

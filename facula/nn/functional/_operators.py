@@ -1,7 +1,8 @@
-"""The operators that functions here are composed of, found by name when first used.
+"""The operators that functions here are composed of: `_operators.NAME` is the public function of that name.
 
-In: a name. Out: the public function of that name, as `nn.functional` or else `torch` has it. It must never know what
-an operator does.
+It is looked up where `nn.functional`, or else `torch`, has it, when first used, and is then an attribute of this module.
+
+In: a name. Out: a function. It must never know what an operator does.
 """
 
 from __future__ import annotations
@@ -11,24 +12,9 @@ from typing import Any
 from facula.ops.define import FUNCTIONS, REGISTRY
 
 
-def find(name: str) -> Any:
-    """The function called `name`, or None."""
-    for namespace in ("torch.nn.functional", "torch"):
-        functions = FUNCTIONS.get(namespace, {})
+def __getattr__(name: str) -> Any:
+    for functions in (FUNCTIONS.get("torch.nn.functional", {}), FUNCTIONS["torch"], REGISTRY):
         if name in functions:
-            return functions[name]
-    return REGISTRY.get(name)
-
-
-class Operators:
-    """`operators.NAME` is the operator of that name; the second look-up is a plain attribute."""
-
-    def __getattr__(self, name: str) -> Any:
-        found = find(name)
-        if found is None:
-            raise AttributeError(f"no operator is called {name!r}")
-        self.__dict__[name] = found
-        return found
-
-
-operators = Operators()
+            globals()[name] = found = functions[name]
+            return found
+    raise AttributeError(f"no operator is called {name!r}")

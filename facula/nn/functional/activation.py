@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _definitions as definitions
+from facula.nn.functional import _operators as op
 from facula.tensor.tensor import Tensor
 
 
@@ -37,12 +38,12 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """relu6(x + 3) / 6."""
-    return op.hardsigmoid_(input) if inplace else op.hardsigmoid(input)
+    return op.hardsigmoid_(input) if inplace else definitions.hardsigmoid(input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x relu6(x + 3) / 6."""
-    return op.hardswish_(input) if inplace else op.hardswish(input)
+    return op.hardswish_(input) if inplace else definitions.hardswish(input)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -52,7 +53,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale (max(0, x) + min(0, alpha (exp(x) - 1)))."""
-    return op.selu_(input) if inplace else op.selu(input)
+    return op.selu_(input) if inplace else definitions.selu(input)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -76,12 +77,12 @@ def rrelu(
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x)."""
-    return op.silu_(input) if inplace else op.silu(input)
+    return op.silu_(input) if inplace else definitions.silu(input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x))."""
-    return op.mish_(input) if inplace else op.mish(input)
+    return op.mish_(input) if inplace else definitions.mish(input)
 
 
 def sigmoid(input: Tensor) -> Tensor:

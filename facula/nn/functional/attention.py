@@ -13,7 +13,7 @@ import math
 from typing import Any
 
 from facula.core.dtype import bool as bool_dtype
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 from facula.tensor.tensor import Tensor
 
 

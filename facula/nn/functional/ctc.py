@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from facula.core.dtype import int64
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 from facula.tensor.creation import arange, tensor
 from facula.tensor.tensor import Tensor
 

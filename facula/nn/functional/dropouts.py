@@ -6,7 +6,7 @@ channel, in PyTorch's order.
 
 from __future__ import annotations
 
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 from facula.tensor.tensor import Tensor
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula.engine.modes import no_grad
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 from facula.nn.functional.reduction import legacy_get_string, reduce_loss
 from facula.tensor.tensor import Tensor
 

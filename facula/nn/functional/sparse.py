@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from facula.core.dtype import int64
 from facula.engine.modes import no_grad
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 from facula.tensor.tensor import Tensor
 
 

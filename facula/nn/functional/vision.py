@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 from facula.tensor.creation import arange, linspace
 from facula.tensor.tensor import Tensor
 

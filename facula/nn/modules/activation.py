@@ -81,7 +81,7 @@ class ReLU(_Inplace):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.relu(input, inplace=self.inplace)
+        return input.relu_() if self.inplace else input.relu()
 
 
 class Hardsigmoid(_Inplace):

@@ -119,7 +119,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         return _ASMoutput(output if dims else output.squeeze(0), loss)
 
     def _get_full_log_prob(self, input: Tensor, head_output: Tensor) -> Tensor:
-        from facula.nn.functional._operators import operators
+        from facula.nn.functional import _operators as operators
 
         head = F.log_softmax(head_output, dim=1)
         parts = [head[:, : self.shortlist_size]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from facula.engine.modes import no_grad
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 from facula.tensor.creation import tensor
 from facula.tensor.tensor import Tensor
 

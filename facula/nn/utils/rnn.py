@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from facula.core.dtype import int64
-from facula.nn.functional._operators import operators as op
+from facula.nn.functional import _operators as op
 from facula.tensor.creation import arange, as_tensor, tensor
 from facula.tensor.tensor import Tensor
 

@@ -1,7 +1,7 @@
 """Which kernels compute a product of float matrices, and how it is cut into independent pieces.
 
-In: the sizes and strides (in elements) of C[m, n] = alpha * A[m, k] B[k, n] + plus, for a batch of matrices. Out: a plan,
-one or two steps: packing B into a workspace, and the product. Pieces depend on the problem
+In: the sizes and strides (in elements) of C[m, n] = alpha * A[m, k] B[k, n] + plus, for a batch of matrices. Out: a
+plan, one or two steps: packing B into a workspace, and the product. Pieces depend on the problem
 alone, never on the number of threads, and no element's sum depends on the cut: results are the same bits on any machine
 of one vector width.
 
@@ -42,10 +42,11 @@ DIRECT_BYTES = 1 << 21  # a larger B is packed, if enough rows of A pay for it
 
 
 class Product(NamedTuple):
-    """C[m, n] = alpha * A[m, k] B[k, n] + plus, `batch` times; strides in elements. C's columns and plus's are contiguous.
+    """C[m, n] = alpha * A[m, k] B[k, n] + plus, `batch` times; strides in elements. Rows of C and plus are contiguous.
 
-    The batch is groups of `inner` matrices (0: one group): `*_batch` is the step inside a group, `*_outer` between groups;
-    C and plus have the same step throughout. `plus_row` and `plus_batch` may be 0 (a bias); `adds` False means that there is no plus. `relu` clamps the result.
+    The batch is groups of `inner` matrices (0: one group): `*_batch` is the step inside a group, `*_outer` between
+    groups; C and plus have the same step throughout. `plus_row` and `plus_batch` may be 0 (a bias);
+    `adds` False means that there is no plus. `relu` clamps the result.
     """
 
     m: int
@@ -86,9 +87,9 @@ class Step(NamedTuple):
 class Plan(NamedTuple):
     """How to compute a product.
 
-    product: the step with operands (C, A, B, plus, the address of its numbers as `words`), or without a plus (C, A, B, the
-    address, 0). pack: None, or the step with operands (workspace, B, *numbers), whose workspace of `workspace` bytes
-    (aligned to 64) then takes the place of B. If `swapped`, it is A that is packed and replaced.
+    product: the step with operands (C, A, B, plus, the address of its numbers as `words`), or without a plus (C, A, B,
+    the address, 0). pack: None, or the step with operands (workspace, B, *numbers), whose workspace of `workspace`
+    bytes (aligned to 64) then takes the place of B. If `swapped`, it is A that is packed and replaced.
     """
 
     product: Step
@@ -122,7 +123,7 @@ def _tile_shape() -> tuple[int, int]:
 def plan_product(T: Type, p: Product) -> Plan | Copy:
     """The plan for a product of f32 or f64 matrices with m, n and batch > 0 (k may be 0).
 
-    A `Copy` if B runs contiguously along neither its rows nor its columns, or where the copy is cheaper than the detour.
+    A `Copy` if B runs contiguously along neither its rows nor its columns, or where a copy is cheaper than the detour.
     """
     if p.n == 1 and p.m > 1 and p.c_row == 1 and 1 in (p.a_column, p.a_row):
         return _turned(T, p)

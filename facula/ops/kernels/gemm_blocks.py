@@ -1,7 +1,8 @@
 """The kernels that the runtime launches for a matrix product: packing of B, and the product itself.
 
 A product of a batch of matrices is cut into blocks of `block_m` x `block_n` of C, numbered across the batch; a launch
-computes blocks [lo, hi). Matrices of the batch lie `batch` strides apart in groups of `inner`, groups `outer` strides. The cut is the planner's (`gemm`), a function of the problem alone, and no sum depends on it.
+computes blocks [lo, hi). Matrices of the batch lie `batch` strides apart in groups of `inner`, groups `outer` strides.
+The cut is the planner's (`gemm`), a function of the problem alone, and no sum depends on it.
 """
 
 import functools
@@ -25,15 +26,15 @@ from facula.kernel.language import (
 from facula.ops.kernels.gemm_tiles import ADD, RELU, pack_rows, pack_transposed, tile_of
 
 B_PACKED, B_LOCAL, B_TRANSPOSED, SWAPPED = 8, 16, 32, 64
-"""Flags beside the tile's: `b` points to what `pack_kernel` made; each block packs B for itself; B is stored by columns;
-the launch is given B first."""
+"""Flags beside the tile's: `b` points to what `pack_kernel` made; each block packs B for itself; B is stored by
+columns; the launch is given B first."""
 
 LOCAL_B = 1 << 15  # elements of B that a block may pack on its own stack
 
 
 @functools.cache
 def pack_kernel(T: Type, vectors: int) -> object:
-    """B[k, n] -> panels of `vectors` vectors of columns, cut along k into pieces of block_k: [batch][piece][panel][k][width].
+    """B[k, n] to panels of `vectors` vectors of columns, cut along k: [batch][piece of block_k][panel][k][width].
 
     One unit of the range is one panel of one piece.
     """
@@ -67,7 +68,7 @@ def pack_kernel(T: Type, vectors: int) -> object:
 
 
 def plus_and_problem(a: Value, third: Value, fourth: Value) -> tuple[Value, Value]:
-    """(what is added, the numbers of the problem): the numbers' address follows the operands, of which plus may be missing."""
+    """(what is added, the numbers): the numbers' address follows the operands, of which plus may be missing."""
     missing = fourth == fourth.type(0)
     return select(missing, a, third), select(missing, as_pointer(third, i64), fourth)
 
@@ -141,8 +142,9 @@ def product_kernel(T: Type, height: int, vectors: int) -> object:
                     c_from, plus_here = c_base + i * c_row, plus_from + i * plus_row_now
                     for j in range(j0, j1, width):
                         tile(
-                            a_from, a_row, a_column, b_from + (j - j0) * b_panel, b_row, c_from + j, c_row, plus_here + j,
-                            plus_row_now, deep, minimum(height, i1 - i), minimum(width, j1 - j), now, alpha,
+                            a_from, a_row, a_column, b_from + (j - j0) * b_panel, b_row, c_from + j, c_row,
+                            plus_here + j, plus_row_now, deep, minimum(height, i1 - i), minimum(width, j1 - j), now,
+                            alpha,
                         )  # fmt: skip
                 at = at + deep
                 if at >= k:

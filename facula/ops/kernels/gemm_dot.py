@@ -55,7 +55,7 @@ def sum_lanes(vectors: list[Value], lanes: int, zero: Value) -> Value:
 
 
 def columns_for(height: int, lanes: int, registers: int) -> int:
-    """How many rows of B a tile takes beside `height` rows of A, so that accumulators and operands fit the registers."""
+    """Rows of B that a tile takes beside `height` rows of A, so that accumulators and operands fit the registers."""
     columns = lanes
     while columns > 1 and height * columns + columns + 1 > registers:
         columns //= 2
@@ -110,8 +110,8 @@ def dot_tile(T: Type, lanes: int, height: int, width: int) -> object:
 
 @functools.cache
 def dot_kernel(T: Type) -> object:
-    """The launchable product, with operands as `product_kernel`; a unit of its range is a block of block_n columns of C, of one
-    matrix of the batch."""
+    """The launchable product, with operands as `product_kernel`; a unit of its range is a block of block_n columns of
+    C, of one matrix of the batch."""
     lanes, registers = host().lanes(T.itemsize), host().registers
     tallest = 6 if registers == 32 else 3
     tiles = {
@@ -122,8 +122,8 @@ def dot_kernel(T: Type) -> object:
     @kernel
     def dot(c: ptr(T), a: ptr(T), b: ptr(T), third: ptr(T), fourth: ptr(i64), lo: i64, hi: i64):
         plus, problem = plus_and_problem(a, third, fourth)
-        (m, n, k, a_row, b_row, c_row, plus_row, a_batch, b_batch, c_batch, plus_batch, inner, a_outer, b_outer, block_n,
-         flags) = [problem[i] for i in range(16)]  # fmt: skip
+        (m, n, k, a_row, b_row, c_row, plus_row, a_batch, b_batch, c_batch, plus_batch, inner, a_outer, b_outer,
+         block_n, flags) = [problem[i] for i in range(16)]  # fmt: skip
         alpha = T(bitcast(problem[16], f64))
         a, b = operands(a, b, flags)
         across = udiv(n + block_n - 1, block_n)
@@ -155,7 +155,7 @@ CHAINS, CHUNK = 4, 4096
 
 @functools.cache
 def inner_kernel(T: Type) -> object:
-    """c = the sum over k of a[k] b[k], both contiguous: vectors summed in pieces of 4096, the pieces in f64. Range: 1."""
+    """c = the sum over k of a[k] b[k], both contiguous: pieces of 4096 in vectors, the pieces in f64. Range: 1."""
     lanes = host().lanes(T.itemsize)
     V, step = vec(T, lanes), lanes * CHAINS
 

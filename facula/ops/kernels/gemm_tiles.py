@@ -3,8 +3,8 @@
 In: pointers and strides of panels that some caller has chosen. Out: a tile of C, or a packed panel. Nothing here knows
 how a product is cut into tiles, which operand is whose, or how many threads there are.
 
-A tile keeps `height` x `vectors` vector accumulators in registers and walks along k: each step loads `vectors` vectors of
-a row of B and multiplies them by `height` broadcast values of a column of A. B is read along its rows, so B must be
+A tile keeps `height` x `vectors` vector accumulators in registers and walks along k: each step loads `vectors` vectors
+of a row of B and multiplies them by `height` broadcast values of a column of A. B is read along its rows, so B must be
 row-major or packed; A may have any strides.
 """
 
@@ -61,8 +61,8 @@ def rows_apart(pointer: Value, step: Value, count: int) -> list[Value]:
 def tile_kernel(T: Type, lanes: int, height: int, vectors: int, masked: bool, masked_loads: bool) -> object:
     """C[height, columns] = alpha * (sum over k of A[:, k] B[k, :]) + plus, as far as `flags` asks for it.
 
-    `masked`: the last vector of each row is cut off at `columns`. `masked_loads`: so are the loads from B, which is then
-    not padded.
+    `masked`: the last vector of each row is cut off at `columns`. `masked_loads`: so are the loads from B, which is
+    then not padded.
     """
     V = vec(T, lanes)
     last = vectors - 1

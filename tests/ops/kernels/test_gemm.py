@@ -1,8 +1,9 @@
-"""The product kernels against NumPy: every tile edge, every way of storing the operands, and not a byte out of bounds."""
+"""The product kernels against NumPy: every tile edge, every way to store the operands, and not a byte out of bounds."""
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def launch(step: Step, operands: list[int], pieces: int = 1) -> None:
             slots[i] = number
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(step.kernel.address())
     bounds = np.linspace(0, step.count, pieces + 1).astype(int)
-    for lo, hi in reversed(list(zip(bounds[:-1], bounds[1:], strict=True))):
+    for lo, hi in reversed(list(itertools.pairwise(bounds))):
         function(slots.ctypes.data, int(lo), int(hi))
 
 
@@ -104,7 +105,8 @@ def stored(values: np.ndarray, by_columns: bool, guard: Guarded, at_end: bool) -
 
 EDGES = [
     (1, 1, 1), (1, 17, 33), (2, 15, 16), (3, 16, 15), (5, 63, 8), (6, 64, 64), (7, 65, 31), (12, 128, 10), (13, 130, 3),
-    (4, 120, 400), (33, 10, 84), (64, 1, 100), (1, 100, 64), (1, 1, 1000), (128, 33, 70), (200, 48, 600), (19, 300, 1100),
+    (4, 120, 400), (33, 10, 84), (64, 1, 100), (1, 100, 64), (1, 1, 1000), (128, 33, 70), (200, 48, 600),
+    (19, 300, 1100),
 ]  # fmt: skip
 
 

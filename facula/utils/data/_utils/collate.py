@@ -15,6 +15,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 import facula
+from facula.serialization.storages import stacked
 from facula.tensor import creation
 
 if TYPE_CHECKING:
@@ -149,6 +150,9 @@ def _collate_columns(batch: Sequence[Any], collate_fn_map: CollateMap | None) ->
 
 def collate_tensor_fn(batch: Sequence[Tensor], *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """Stack tensors of one shape: n of shape (*s) give (n, *s)."""
+    together = stacked(batch, facula.Tensor)
+    if together is not None:
+        return together
     elem = batch[0]
     for kind, special in (
         ("nested", getattr(elem, "is_nested", False)),
