@@ -9,7 +9,29 @@ from facula.engine.modes import enable_grad, inference_mode, no_grad, set_grad_e
 from facula.ops.define import FUNCTIONS
 from facula.runtime.objects import TensorBase
 
-__all__ = ["backward", "enable_grad", "grad", "inference_mode", "no_grad", "set_grad_enabled"]
+__all__ = ["Function", "Variable", "backward", "enable_grad", "grad", "inference_mode", "no_grad", "set_grad_enabled"]
+
+_HOMES = {
+    "facula.autograd.function": ("Function", "once_differentiable"),
+    "facula.autograd.gradcheck": ("gradcheck", "gradgradcheck", "GradcheckError"),
+    "facula.autograd.anomaly_mode": ("detect_anomaly", "set_detect_anomaly"),
+    "facula.tensor.tensor": ("Tensor",),
+}
+_WHERE = {name: home for home, names in _HOMES.items() for name in names}
+_SUBMODULES = ("anomaly_mode", "function", "graph")
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _WHERE:
+        globals()[name] = found = getattr(import_module(_WHERE[name]), name)
+        return found
+    if name == "Variable":
+        return import_module("facula.tensor.tensor").Tensor
+    if name in _SUBMODULES:
+        return import_module(f"facula.autograd.{name}")
+    raise AttributeError(f"module 'torch.autograd' has no attribute {name!r}")
 
 
 def _as_tuple(x: Any) -> tuple[Any, ...]:

@@ -33,6 +33,10 @@ class Node(NodeBase):  # type: ignore[misc]
         self.tensor_hooks: list[tuple[int, dict[int, Any]]] | None = None  # (output, hooks of the tensor)
         self.metadata_dict: dict[Any, Any] | None = None
         self.released = 0
+        if modes.anomaly:
+            import traceback
+
+            self.metadata["traceback_"] = traceback.format_stack()[:-2]
 
     def name(self) -> str:
         """Such as `MulBackward0`."""

@@ -170,10 +170,8 @@ class Simulator:
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         verify.check("fma", a.type, b.type, c.type)
-        if not self.target.has_fma:
-            return self.binary("add", self.binary("mul", a, b), c)
-        operands = [np.float32(x.ref) if a.type.element.bits == 16 else x.ref for x in (a, b, c)]
-        return self.wrap(a.type, fused(*operands))
+        x, y, z = (np.float32(v.ref) if a.type.element.bits == 16 else v.ref for v in (a, b, c))
+        return self.wrap(a.type, fused(x, y, z) if self.target.has_fma else x * y + z)
 
     def intrinsic(self, name: str, a: Value) -> Value:
         verify.check(name, a.type)

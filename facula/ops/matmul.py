@@ -22,7 +22,8 @@ from facula.ops.view import expand, permute, reshape, squeeze, unsqueeze
 
 _CPP_NAMES = {
     dt.float32: "float", dt.float64: "double", dt.float16: "c10::Half", dt.bfloat16: "c10::BFloat16",
-    dt.int64: "long int", dt.int32: "int", dt.int16: "short int", dt.int8: "signed char", dt.uint8: "unsigned char", dt.bool: "bool",
+    dt.int64: "long int", dt.int32: "int", dt.int16: "short int", dt.int8: "signed char", dt.uint8: "unsigned char",
+    dt.bool: "bool",
     dt.complex64: "c10::complex<float>", dt.complex128: "c10::complex<double>",
 }  # fmt: skip
 
@@ -264,8 +265,8 @@ def _check_dot(a: Layout, b: Layout, name: str) -> None:
         )
     if a.shape != b.shape:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of "
-            f"elements, but got {a.shape[0]} and {b.shape[0]} elements respectively"
+            f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same "
+            f"number of elements, but got {a.shape[0]} and {b.shape[0]} elements respectively"
         )
     _not_bool(a, name)
 

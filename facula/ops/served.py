@@ -1,8 +1,8 @@
 """Operators that are one kernel launch, served by the native fast path once a combination of layouts is known.
 
 In: an operator's public Python function, and a rule that tells which launch and which operator a call came down to.
-Out: a built-in function that does the same, natively for the combinations seen before. Without it (FACULA_REFERENCE=1) every
-call takes the Python function.
+Out: a built-in function that does the same, natively for the combinations seen before. Without it (FACULA_REFERENCE=1)
+every call takes the Python function.
 """
 
 from __future__ import annotations

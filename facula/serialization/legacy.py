@@ -16,6 +16,7 @@ from facula.serialization.locations import restore_function
 from facula.serialization.names import Names
 from facula.serialization.reading import _checked_reference, _text
 from facula.serialization.storages import new_storage, storage_bytes
+from facula.tensor.storage import TypedStorage, UntypedStorage
 
 if TYPE_CHECKING:
     from typing import IO, Any
@@ -33,7 +34,7 @@ class _LegacyStorages:
         self._restore = restore_function(map_location)
         self.waiting: dict[str, tuple[Any, Any, int]] = {}  # key -> storage, dtype, elements
 
-    def persistent_load(self, reference: Any) -> rebuild.TypedStorage:
+    def persistent_load(self, reference: Any) -> TypedStorage:
         if type(reference) is tuple and len(reference) == 6 and _text(reference[0]) == "storage":
             if reference[5] is not None:
                 raise UnpicklingError("the checkpoint has views of storages, as PyTorch 0.1 wrote them; save it again")
@@ -54,13 +55,13 @@ class _LegacyStorages:
                 )
             self._available -= nbytes
             storage = new_storage(nbytes)
-            if self._restore(storage, location) is not storage:
+            if self._restore(UntypedStorage._of(storage), location) != UntypedStorage._of(storage):
                 raise RuntimeError(
                     "a checkpoint from before PyTorch 1.6 can be loaded to the CPU only: use map_location='cpu'"
                 )
             found = self.waiting[key] = (storage, kind.dtype, numel)
-        storage, dtype, numel = found
-        return rebuild.TypedStorage(storage, dtype, numel * dtype.itemsize)
+        storage, dtype, _ = found
+        return TypedStorage._of(storage, dtype)
 
 
 def _refuse_reference(reference: Any) -> Any:

@@ -1,6 +1,6 @@
 """Where storages of a checkpoint go: its location tags, `map_location`, and devices that are not there.
 
-Comes in: a storage in CPU memory and the tag it was saved with (`"cpu"`, `"cuda:0"`). Goes out: the storage on its
+Comes in: an `UntypedStorage` in CPU memory and the tag it was saved with (`"cpu"`, `"cuda:0"`). Goes out: the storage on its
 device. This module must never know archives or pickles.
 """
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import facula
 from facula.serialization.storages import new_storage
+from facula.tensor.storage import UntypedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +104,7 @@ def _meta_tag(storage: Any) -> str | None:
 def _meta_deserialize(storage: Any, location: str) -> Any:
     if location != "meta":
         return None
-    nbytes = storage.nbytes
-    return new_storage(nbytes() if callable(nbytes) else nbytes, facula.device("meta"))
+    return UntypedStorage._of(new_storage(storage.nbytes(), facula.device("meta")))
 
 
 def _cuda_tag(storage: Any) -> str | None:

@@ -19,6 +19,7 @@ from facula.serialization.interpreter import Interpreter
 from facula.serialization.locations import is_meta, restore_function
 from facula.serialization.names import Names
 from facula.serialization.storages import borrow_storage, new_storage, storage_bytes
+from facula.tensor.storage import TypedStorage, UntypedStorage
 
 if TYPE_CHECKING:
     from typing import IO, Any
@@ -44,7 +45,7 @@ class StorageLoader:
         self._swap = byteorder != sys.byteorder
         self._loaded: dict[str, Any] = {}
 
-    def persistent_load(self, reference: Any) -> rebuild.TypedStorage:
+    def persistent_load(self, reference: Any) -> TypedStorage:
         """The storage of a persistent id, `("storage", type, key, location, number of elements)`."""
         kind, key, location, numel = _checked_reference(reference)
         nbytes = numel * kind.dtype.itemsize
@@ -60,7 +61,7 @@ class StorageLoader:
         storage = self._loaded.get(key)
         if storage is None:
             storage = self._loaded[key] = self._load(name, kind.dtype, record.size, location)
-        return rebuild.TypedStorage(storage, kind.dtype, record.size)
+        return TypedStorage._of(storage, kind.dtype)
 
     def _load(self, name: str, dtype: Any, nbytes: int, location: str) -> Any:
         if self._to_meta:
@@ -75,7 +76,10 @@ class StorageLoader:
             if self._swap:
                 self._archive.check()
                 rebuild.swap_bytes(storage, itemsize)
-        return self._restore(storage, location)
+        restored = self._restore(UntypedStorage._of(storage), location)
+        if not isinstance(restored, UntypedStorage):
+            raise TypeError(f"map_location gave a {type(restored).__name__} for a storage, not a storage or None")
+        return restored._storage
 
 
 def _text(value: Any) -> Any:

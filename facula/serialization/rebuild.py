@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import facula
 from facula.serialization.storages import new_storage, storage_bytes, tensor_over
+from facula.tensor.storage import TypedStorage
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -56,17 +57,6 @@ STORAGE_TYPES = {name: StorageType(name, dtype) for name, dtype in _TYPED.items(
 STORAGE_TYPE_OF = {kind.dtype: kind for kind in STORAGE_TYPES.values()}
 
 
-class TypedStorage:
-    """A storage of a checkpoint with its element type."""
-
-    __slots__ = ("dtype", "nbytes", "storage")
-
-    def __init__(self, storage: Any, dtype: Any, nbytes: int) -> None:
-        self.storage = storage
-        self.dtype = dtype
-        self.nbytes = nbytes
-
-
 def _refuse(what: str) -> NoReturn:
     raise UnpicklingError(f"the checkpoint describes a tensor that can't be: {what}")
 
@@ -100,14 +90,14 @@ def _tensor(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any, requi
     size, stride, extent = _checked_geometry(size, stride)
     (offset,) = _integers((offset,), "storage offset")
     needed = (offset + extent) * dtype.itemsize if extent else 0
-    if needed > storage.nbytes:
+    if needed > storage.nbytes():
         raise RuntimeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize "
             f"{dtype.itemsize} requiring a storage size of {needed} are out of bounds for storage of size "
-            f"{storage.nbytes}: the checkpoint is damaged"
+            f"{storage.nbytes()}: the checkpoint is damaged"
         )
     floating = dtype.is_floating_point or dtype.is_complex
-    return tensor_over(storage.storage, dtype, offset if extent else 0, size, stride, bool(requires_grad) and floating)
+    return tensor_over(storage._storage, dtype, offset if extent else 0, size, stride, bool(requires_grad) and floating)
 
 
 def _rebuild_tensor(storage: Any, storage_offset: Any, size: Any, stride: Any) -> Tensor:

@@ -20,22 +20,13 @@ from facula.serialization import rebuild
 from facula.serialization.archive import ArchiveWriter, AtomicFile, archive_name
 from facula.serialization.locations import location_tag
 from facula.serialization.storages import storage_bytes, storage_of
+from facula.tensor.storage import TypedStorage, UntypedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Any
 
 HOUSE = "facula."
-
-
-class _StorageReference:
-    """Pickled as a persistent id: which record a tensor's elements are in."""
-
-    __slots__ = ("dtype", "storage")
-
-    def __init__(self, storage: Any, dtype: Any) -> None:
-        self.storage = storage
-        self.dtype = dtype
 
 
 class StorageTable:
@@ -46,12 +37,15 @@ class StorageTable:
         self._keys: dict[int, str] = {}
         self._dtypes: dict[int, Any] = {}
 
-    def persistent_id(self, reference: _StorageReference) -> tuple[Any, ...]:
-        storage, dtype = reference.storage, reference.dtype
-        kind = rebuild.STORAGE_TYPE_OF.get(dtype, rebuild.UntypedStorage)
+    def persistent_id(self, shared: Any) -> tuple[Any, ...]:
+        """What stands in the pickle for a `TypedStorage` or an `UntypedStorage`."""
+        storage = shared._storage
+        dtype = getattr(shared, "dtype", facula.uint8)
         # Newer dtypes have no storage type of their own: their bytes count.
-        itemsize = dtype.itemsize if kind is not rebuild.UntypedStorage else 1
-        address = _address(storage)
+        kind = rebuild.UntypedStorage
+        if isinstance(shared, TypedStorage):
+            kind = rebuild.STORAGE_TYPE_OF.get(dtype, kind)
+        address = storage.data
         if address and self._dtypes.setdefault(address, dtype) != dtype:
             raise RuntimeError(
                 "Cannot save multiple tensors or storages that view the same data as different types: "
@@ -61,17 +55,7 @@ class StorageTable:
         if key is None:
             key = self._keys[id(storage)] = str(len(self.storages))
             self.storages[key] = storage  # also keeps its identity
-        return ("storage", kind, key, location_tag(storage), _nbytes(storage) // itemsize)
-
-
-def _address(storage: Any) -> int:
-    pointer = getattr(storage, "data", 0)
-    return pointer if isinstance(pointer, int) else 0
-
-
-def _nbytes(storage: Any) -> int:
-    nbytes = storage.nbytes
-    return nbytes() if callable(nbytes) else nbytes
+        return ("storage", kind, key, location_tag(storage), storage.nbytes // kind.dtype.itemsize)
 
 
 def reduce_tensor(tensor: Any) -> tuple[Any, ...]:
@@ -98,8 +82,14 @@ def _reduce_plain(tensor: Any) -> tuple[Any, tuple[Any, ...]]:
     if tensor.device.type == "meta":
         return rebuild._rebuild_meta_tensor_no_storage, (dtype, size, stride, tensor.requires_grad)
     storage, offset = storage_of(tensor)
-    reference = _StorageReference(storage, dtype)
-    arguments: tuple[Any, ...] = (reference, offset, size, stride, tensor.requires_grad, OrderedDict())
+    arguments: tuple[Any, ...] = (
+        TypedStorage._of(storage, dtype),
+        offset,
+        size,
+        stride,
+        tensor.requires_grad,
+        OrderedDict(),
+    )
     if dtype in rebuild.STORAGE_TYPE_OF:
         return rebuild._rebuild_tensor_v2, arguments
     return rebuild._rebuild_tensor_v3, (*arguments, dtype)
@@ -227,7 +217,7 @@ def pickled(obj: Any, storages: StorageTable, pickle_module: Any, protocol: int)
             kind = type(obj)
             if kind in _ORDINARY:
                 return None
-            if kind is _StorageReference:
+            if kind is TypedStorage or kind is UntypedStorage:
                 return storages.persistent_id(obj)
             return names.number_of(obj) if isinstance(obj, _NAMED) else None
 

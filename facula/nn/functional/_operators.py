@@ -1,6 +1,6 @@
 """The operators that functions here are composed of: `_operators.NAME` is the public function of that name.
 
-It is looked up where `nn.functional`, or else `torch`, has it, when first used, and is then an attribute of this module.
+It is looked up where `nn.functional`, or else `torch`, has it, when first used; then it is an attribute of this module.
 
 In: a name. Out: a function. It must never know what an operator does.
 """

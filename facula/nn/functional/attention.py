@@ -247,7 +247,8 @@ def multi_head_attention_forward(
     mask = _merge(attn_mask, key_padding_mask, extra, batch, num_heads, source)
     dropout_p = dropout_p if training else 0.0
     if need_weights:
-        scores = (q * math.sqrt(1.0 / head)).bmm(k.transpose(-2, -1))
+        scaled: Any = q * math.sqrt(1.0 / head)
+        scores = scaled.bmm(k.transpose(-2, -1))
         attention = (scores if mask is None else scores + mask).softmax(-1)
         if dropout_p > 0.0:
             attention = op.dropout(attention, dropout_p, True)

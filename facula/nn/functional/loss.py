@@ -201,8 +201,8 @@ def binary_cross_entropy_with_logits(
 
 
 def poisson_nll_loss(
-    input: Tensor,
-    target: Tensor,
+    input: Any,
+    target: Any,
     log_input: bool = True,
     full: bool = False,
     size_average: bool | None = None,
@@ -225,7 +225,7 @@ def poisson_nll_loss(
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,
-    var: Tensor | float,
+    var: Any,
     full: bool = False,
     eps: float = 1e-6,
     reduction: str = "mean",
@@ -298,7 +298,8 @@ def hinge_embedding_loss(
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
     zeros = input.new_zeros(input.shape)
-    negative = op.where(target != 1, (margin - input).clamp(min=0), zeros)
+    short: Any = margin - input
+    negative = op.where(target != 1, short.clamp(min=0), zeros)
     positive = op.where(target != -1, input, zeros)
     return reduce_loss(negative + positive, reduction)
 
@@ -480,9 +481,10 @@ def multilabel_margin_loss(
         reduction = legacy_get_string(size_average, reduce)
     scores = input if input.dim() == 2 else input.reshape(1, -1)
     labels = target if target.dim() == 2 else target.reshape(1, -1)
-    listed = (labels >= 0).to(scores.dtype).cumprod(1)
+    listed: Any = labels >= 0
+    listed = listed.to(scores.dtype).cumprod(1)
     places = labels.clamp(min=0)
-    is_target = scores.new_zeros(scores.shape).scatter_add(1, places, listed) > 0
+    is_target: Any = scores.new_zeros(scores.shape).scatter_add(1, places, listed) > 0
     hinge = (1 - scores.gather(1, places).unsqueeze(2) + scores.unsqueeze(1)).clamp(min=0)
     hinge = hinge * listed.unsqueeze(2) * (~is_target).to(scores.dtype).unsqueeze(1)
     values = hinge.sum((1, 2)) / scores.size(1)

@@ -66,7 +66,7 @@ def _weighted(
     shape[dim] = size
     if mode == "bicubic":
         weights = _cubic_weights(fraction)
-        offsets = (-1, 0, 1, 2)
+        offsets: tuple[int, ...] = (-1, 0, 1, 2)
     else:
         weights = [1 - fraction, fraction]
         offsets = (0, 1)
@@ -77,14 +77,14 @@ def _weighted(
     return total
 
 
-def _cubic_weights(t: Tensor) -> list[Tensor]:
+def _cubic_weights(t: Any) -> list[Any]:
     """Keys' cubic convolution with a = -0.75: the weights of the four neighbours at distance t from the second."""
     a = _CUBIC
 
-    def near(x: Tensor) -> Tensor:
+    def near(x: Any) -> Any:
         return ((a + 2) * x - (a + 3)) * x * x + 1
 
-    def far(x: Tensor) -> Tensor:
+    def far(x: Any) -> Any:
         return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
 
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]
@@ -153,13 +153,13 @@ def _check(input: Tensor, grid: Tensor, dims: int, mode: str) -> None:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
 
 
-def _to_pixels(place: Tensor, extent: int, align_corners: bool) -> Tensor:
+def _to_pixels(place: Any, extent: int, align_corners: bool) -> Tensor:
     if align_corners:
         return (place + 1) * ((extent - 1) / 2)
     return ((place + 1) * extent - 1) / 2
 
 
-def _confine(place: Tensor, extent: int, padding_mode: str, align_corners: bool) -> Tensor:
+def _confine(place: Any, extent: int, padding_mode: str, align_corners: bool) -> Tensor:
     if padding_mode == "zeros":
         return place
     if padding_mode == "reflection":

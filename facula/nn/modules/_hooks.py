@@ -312,7 +312,8 @@ def _add(
 def make_hooks(module: Any, name: str) -> Any:
     """The dictionary `name` of a module that has none yet."""
     own = module.__dict__
-    hooks = own[name] = OrderedDict()
+    hooks: Any = OrderedDict()
+    own[name] = hooks
     if name in CALL_HOOKS:
         own["_hooked"] = True
     return hooks

@@ -248,5 +248,5 @@ class ParameterDict(Module):
     def extra_repr(self) -> str:
         return "\n".join(f"  ({key}): {_describe(value, typename)}" for key, value in self.items())
 
-    def __call__(self, input: Any) -> Any:
+    def __call__(self, input: Any) -> Any:  # type: ignore[override]
         raise RuntimeError("ParameterDict should not be called.")

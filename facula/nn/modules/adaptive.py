@@ -108,7 +108,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
         input = input_ if dims else input_.unsqueeze(0)
         target = target_ if dims else target_.unsqueeze(0)
-        if bool(((target < 0) | (target >= self.n_classes)).any()):
+        outside: Any = (target < 0) | (target >= self.n_classes)
+        if bool(outside.any()):
             raise RuntimeError(
                 f"Target values should be in [0, {self.n_classes - 1}], but values in range [{int(target.min())}, "
                 f"{int(target.max())}] were "

@@ -65,7 +65,10 @@ def _detect_is_causal_mask(mask: Tensor | None, is_causal: bool | None = None, s
         return False
     length = size if size is not None else mask.size(-2)
     causal = _generate_square_subsequent_mask(length, device=mask.device, dtype=mask.dtype)
-    return mask.size() == causal.size() and bool((mask == causal).all())
+    if mask.size() != causal.size():
+        return False
+    same: Any = mask == causal
+    return bool(same.all())
 
 
 class Transformer(Module):

@@ -1,4 +1,4 @@
-"""`DataParallel`: one batch spread over several devices.
+"""`DataParallel` and its relatives: one batch spread over several devices or processes.
 
 In: a module and a batch. Out: what the module gives for the batch. There is one CPU, so the module gets the whole
 batch.
@@ -11,7 +11,7 @@ from typing import Any
 
 from facula.nn.modules.module import Module
 
-__all__ = ["DataParallel", "data_parallel"]
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
 
 
 class DataParallel(Module):
@@ -47,3 +47,18 @@ def data_parallel(
     """Call a module with a batch spread over devices; see `DataParallel`."""
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
     return module(*arguments, **(module_kwargs or {}))
+
+
+class DistributedDataParallel(Module):
+    """One module trained by several processes, whose gradients are averaged.
+
+    Raises:
+        ValueError: no group of processes has been initialised, and this build can initialise none.
+    """
+
+    def __init__(self, module: Module, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        raise ValueError(
+            "Default process group has not been initialized, please make sure to call init_process_group. There is one "
+            "process: use the module itself."
+        )

@@ -52,7 +52,8 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Tensor, 
     if not grads:
         return
     with no_grad():
-        scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
+        scale: Any = float(max_norm) / (total_norm + 1e-6)
+        scale = scale.clamp(max=1.0)
         for grad in grads:
             grad.mul_(scale.to(grad.device))
 

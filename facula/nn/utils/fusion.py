@@ -44,7 +44,8 @@ def fuse_conv_bn_weights(
     """
     dtype, trained = conv_w.dtype, conv_w.requires_grad
     bias = bn_rm.new_zeros(bn_rm.shape) if conv_b is None else conv_b
-    scale = (bn_rv + bn_eps).rsqrt()
+    scale: Any = bn_rv + bn_eps
+    scale = scale.rsqrt()
     if bn_w is not None:
         scale = scale * bn_w
     shape = [1] * conv_w.dim()

@@ -31,6 +31,12 @@ BATCHES = {
     "scalars": lambda lib: [lib.tensor(1), lib.tensor(2)],
     "ints": lambda lib: [1, 2, 3],
     "floats": lambda lib: [1.5, 2.5],
+    "mixed numbers": lambda lib: [1, True, 3],
+    "floats and ints": lambda lib: [1.5, 2],
+    "large ints": lambda lib: [1 << 62, -(1 << 63)],
+    "transposed tensors": lambda lib: [lib.ones(2, 3).t(), lib.zeros(2, 3).t()],
+    "tensors of two layouts": lambda lib: [lib.ones(2, 3), lib.zeros(3, 2).t()],
+    "empty tensors": lambda lib: [lib.ones(0, 3), lib.zeros(0, 3)],
     "bools": lambda lib: [True, False],
     "strings": lambda lib: ["a", "b"],
     "bytes": lambda lib: [b"a", b"b"],
@@ -79,6 +85,19 @@ def test_values_without_an_oracle() -> None:
     assert name == ("a", "b")
 
 
+def test_gradients_pass_through() -> None:
+    leaf = facula.ones(2, requires_grad=True)
+    batch = default_collate([leaf, leaf * 2])
+    batch.sum().backward()
+    assert leaf.grad.tolist() == [3.0, 3.0]
+
+
+def test_a_batch_owns_its_memory() -> None:
+    x = facula.ones(2)
+    default_collate([x, x]).fill_(5.0)
+    assert x.tolist() == [1.0, 1.0]
+
+
 def test_errors() -> None:
     with pytest.raises(RuntimeError, match="each element in list of batch should be of equal size"):
         default_collate([[1, 2], [3]])
@@ -88,6 +107,8 @@ def test_errors() -> None:
         default_collate([np.array(["a"])])
     with pytest.raises(RuntimeError, match="stack expects each tensor to be equal size"):
         default_collate([facula.ones(2), facula.ones(3)])
+    with pytest.raises((RuntimeError, OverflowError)):
+        default_collate([1 << 70, 1])
     with pytest.raises(KeyError):
         default_collate([{"a": 1}, {"b": 1}])
 
