@@ -20,7 +20,9 @@ class Result(tuple[Any, ...]):
         if len(parts) == 1 and len(cls._fields) != 1 and isinstance(parts[0], Sequence):
             parts = tuple(parts[0])
         if len(parts) != len(cls._fields):
-            raise TypeError(f"torch.return_types.{cls.__name__}() takes a {len(cls._fields)}-sequence ({len(parts)}-sequence given)")
+            raise TypeError(
+                f"torch.return_types.{cls.__name__}() takes a {len(cls._fields)}-sequence ({len(parts)}-sequence given)"
+            )
         return tuple.__new__(cls, parts)
 
     def __repr__(self) -> str:
@@ -37,7 +39,14 @@ def _part(position: int) -> property:
 
 def _define(name: str, *fields: str) -> type[Result]:
     body: dict[str, Any] = {field: _part(i) for i, field in enumerate(fields)}
-    body.update(__slots__=(), _fields=fields, __match_args__=fields, __module__=__name__, n_fields=len(fields), n_sequence_fields=len(fields))
+    body.update(
+        __slots__=(),
+        _fields=fields,
+        __match_args__=fields,
+        __module__=__name__,
+        n_fields=len(fields),
+        n_sequence_fields=len(fields),
+    )
     return type(name, (Result,), body)
 
 

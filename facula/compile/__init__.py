@@ -108,6 +108,7 @@ class _Replay:
     """One recording with its guards, outputs and gradients."""
 
     def __init__(self, step: Callable[..., Any], recorder: Recorder, inputs: list[Any], result: Any) -> None:
+        from facula.compile.fuse import Range, fuse
         from facula.compile.program import Program
 
         self.recorder, self.result = recorder, result
@@ -131,7 +132,10 @@ class _Replay:
         self.faults = [i.launch.fault for i in recorder.instructions if i.launch.fault is not None]
         self.prepare = recorder.prepare
         self.written = [s for s in (reference() for reference in recorder.written.values()) if s is not None]
-        self.program = Program(recorder.instructions, inputs, words)
+        outlive = [*recorder.pinned, *[t._storage for t in inputs]]
+        kept = [Range(s.data, s.data + s.nbytes) for s in outlive]
+        self.instructions = fuse(recorder.instructions, recorder.extents, kept)
+        self.program = Program(self.instructions, inputs, words)
         self.held = [sys.getrefcount(g) for _, g in self.gradients]
 
     def call(self, inputs: list[Any]) -> tuple[bool, Any]:

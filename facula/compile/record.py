@@ -41,7 +41,7 @@ class Recorder:
         self.prepare: list[Callable[[], None]] = []
         self.leaves: dict[int, Any] = {}
         self.entry_gradients: dict[int, Any] = {}
-        self.touched: set[int] = set()
+        self.extents: dict[int, int] = {}  # start of a storage -> the most bytes that one had there
         self.written: dict[int, Any] = {}
         self.problem: str | None = None
 
@@ -94,7 +94,7 @@ class Recorder:
         known = self.storages.get(key)
         if known is None or known() is not storage:
             self.storages[key] = weakref.ref(storage)
-        self.touched.add(storage.data)
+        self.extents[storage.data] = max(self.extents.get(storage.data, 0), storage.nbytes)
 
     # -- the run ----------------------------------------------------------------------------------------------------
     def run(self, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -50,11 +50,15 @@ def _chosen(values: Any, inverse: Any, counts: Any, return_inverse: bool, return
     return results[0] if len(results) == 1 else results
 
 
-def _unique(input: Any, return_inverse: bool, return_counts: bool, dim: int | None, name: str, consecutive: bool) -> Any:
+def _unique(
+    input: Any, return_inverse: bool, return_counts: bool, dim: int | None, name: str, consecutive: bool
+) -> Any:
     own = layout_of(input, name)
     input = _dense(input)
     if dim is not None:
-        return _unique_slices(input, normalize_dim(dim, len(own.shape)), return_inverse, return_counts, name, consecutive)
+        return _unique_slices(
+            input, normalize_dim(dim, len(own.shape)), return_inverse, return_counts, name, consecutive
+        )
     line = input.reshape(-1)
     if consecutive:
         values, inverse, counts = _distinct(line, _function("arange")(own.numel, device=own.device))
@@ -63,13 +67,17 @@ def _unique(input: Any, return_inverse: bool, return_counts: bool, dim: int | No
     return _chosen(values, inverse.reshape(own.shape), counts, return_inverse, return_counts)
 
 
-def _unique_slices(input: Any, dim: int, return_inverse: bool, return_counts: bool, name: str, consecutive: bool) -> Any:
+def _unique_slices(
+    input: Any, dim: int, return_inverse: bool, return_counts: bool, name: str, consecutive: bool
+) -> Any:
     """Slices along `dim` as rows: ordered by their columns, the last one first; then rows are numbered by where they differ."""
     shape = input._layout.shape
     size = shape[dim]
     if not input._layout.numel:
         if size:
-            raise RuntimeError(f"{name}(): There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+            raise RuntimeError(
+                f"{name}(): There are 0 sized dimensions, and they aren't selected, so unique cannot be applied"
+            )
         return _chosen(input, _integers((0,), input), _integers((0,), input), return_inverse, return_counts)
     rows = input.movedim(dim, 0).reshape(size, -1)
     order = _function("arange")(size, device=input._layout.device)
@@ -86,7 +94,9 @@ def _unique_slices(input: Any, dim: int, return_inverse: bool, return_counts: bo
 
 
 @composite(method=True)
-def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique(
+    input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """The distinct elements in order; with them, if asked for, the number of each element among them and their counts.
 
     With `dim` slices along it are compared instead of elements. The order is sorted in any case.
@@ -98,7 +108,9 @@ def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return
 
 
 @composite(method=True)
-def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique_consecutive(
+    input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """The elements that differ from the one before; with them, if asked for, the number of each and the lengths of the runs.
 
     >>> torch.unique_consecutive(torch.tensor([1, 1, 2, 1]))
@@ -164,7 +176,9 @@ def searchsorted(
                 f"{list(sorted_sequence._layout.shape)}and got sorter tensor {list(sorter._layout.shape)}"
             )
         if sorter._layout.dtype is not dt.int64:
-            raise RuntimeError(f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {sorter._layout.dtype.scalar_name}")
+            raise RuntimeError(
+                f"torch.searchsorted(): sorter must be a tensor of long dtype but got dtype {sorter._layout.dtype.scalar_name}"
+            )
     return _search("searchsorted", sorted_sequence, values, bool(right), out_int32, sorter)
 
 
@@ -191,7 +205,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     """
     own = layout_of(input, "bincount")
     if own.dtype.kind not in "iu":
-        raise NotImplementedError(f'"bincount_cpu" not implemented for \'{own.dtype.scalar_name}\'')
+        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{own.dtype.scalar_name}'")
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
     if len(own.shape) != 1:
@@ -209,7 +223,9 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     counts = _function("zeros")((size,), dtype=kind, device=own.device)
     input = _dense(input)
     weights = input if weights is None else _dense(weights.to(kind))
-    Launch(count_values(own.dtype.code, "" if kind is dt.int64 else kind.code), min(1, own.numel), 1, (own.numel,))((counts, input, weights))
+    Launch(count_values(own.dtype.code, "" if kind is dt.int64 else kind.code), min(1, own.numel), 1, (own.numel,))(
+        (counts, input, weights)
+    )
     return counts
 
 
@@ -223,7 +239,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     """
     own = layout_of(input, "histc")
     if own.dtype not in (dt.float32, dt.float64):
-        raise NotImplementedError(f'"histogram_cpu" not implemented for \'{own.dtype.scalar_name}\'')
+        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{own.dtype.scalar_name}'")
     if bins <= 0:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     low, high = float(min), float(max)

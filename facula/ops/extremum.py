@@ -37,7 +37,7 @@ def _plan(name: str, own: Layout, dim: int, keepdim: bool, largest: bool, with_v
     if own.dtype is dt.bool and not with_values:
         raise RuntimeError(f"{name}(): does not support bool input")
     if own.dtype.kind == "c":
-        raise NotImplementedError(f'"{name}_cpu" not implemented for \'{own.dtype.scalar_name}\'')
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{own.dtype.scalar_name}'")
     indices = layout(reduced_shape(own.shape, dims, keepdim), None, dt.int64, own.device)
     kept_sizes, kept_strides, reduced_sizes, reduced_strides = kept_and_reduced(own, dims)
     shape = walk_of(kept_sizes, kept_strides, reduced_sizes, reduced_strides)
@@ -60,7 +60,9 @@ def _search(name: str, input: Any, dim: Any, keepdim: bool, largest: bool, with_
     plan = _plans.get(key)
     if plan is None:
         own = input._layout
-        plan = _plans[key] = _plan(name, own, normalize_dim(index_of(dim, name), len(own.shape)), bool(keepdim), largest, with_values)
+        plan = _plans[key] = _plan(
+            name, own, normalize_dim(index_of(dim, name), len(own.shape)), bool(keepdim), largest, with_values
+        )
     indices = new_tensor(plan.indices)
     if plan.values is None:
         plan.launch((indices, input), 1)
@@ -106,7 +108,9 @@ _max_all.gradient(input=shared_evenly)
 _min_all.gradient(input=shared_evenly)
 
 
-def _forms(name: str, args: Sequence[Any], kwargs: dict[str, Any], all: Any, along: Operator, pair: str, out: Any) -> Any:
+def _forms(
+    name: str, args: Sequence[Any], kwargs: dict[str, Any], all: Any, along: Operator, pair: str, out: Any
+) -> Any:
     """(input), (input, dim, keepdim) or (input, other)."""
     numpy_names(kwargs)
     input, *rest = (kwargs.pop("input"), *args) if "input" in kwargs else args
@@ -119,7 +123,9 @@ def _forms(name: str, args: Sequence[Any], kwargs: dict[str, Any], all: Any, alo
         return found if out is None else copy_result(out, found)
     dim, keepdim = (*rest, *(kwargs.pop(n) for n in ("dim", "keepdim")[len(rest) :] if n in kwargs), False)[:2]
     if kwargs or len(rest) > 2:
-        raise TypeError(f"{name}() received an invalid combination of arguments - got an unexpected {', '.join(kwargs) or 'argument'}")
+        raise TypeError(
+            f"{name}() received an invalid combination of arguments - got an unexpected {', '.join(kwargs) or 'argument'}"
+        )
     from facula import return_types
 
     found = along.call(input, dim, keepdim)
@@ -180,4 +186,3 @@ def argmin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     tensor([0, 1])
     """
     return _arg("argmin", input, dim, keepdim, False)
-

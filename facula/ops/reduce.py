@@ -63,7 +63,9 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     """
     kind = layout_of(input, "nanmean").dtype.kind
     if kind not in "fc":
-        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype.scalar_name}")
+        raise RuntimeError(
+            f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype.scalar_name}"
+        )
     return nansum(input, dim, keepdim, dtype=dtype) / sum(input == input, dim, keepdim)
 
 
@@ -126,7 +128,9 @@ def _product_of_others(input: Any, dims: tuple[int, ...]) -> Any:
     """For each element the product of all others along `dims` (one dimension, or all)."""
     cat, cumprod = FUNCTIONS["torch"]["cat"], FUNCTIONS["torch"]["cumprod"]
     if len(dims) != 1:
-        return _product_of_others(input.reshape(-1), (0,)).reshape(input.shape) if input.ndim else input / input.detach()
+        return (
+            _product_of_others(input.reshape(-1), (0,)).reshape(input.shape) if input.ndim else input / input.detach()
+        )
     dim = dims[0]
     ones, size = input.new_ones(()).expand(input.narrow(dim, 0, 1).shape), input.shape[dim]
     before = cumprod(cat([ones, input.narrow(dim, 0, size - 1)], dim), dim)
@@ -199,7 +203,9 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False, out: Any = No
     from facula.return_types import aminmax as pair
 
     if dim is None and not layout_of(input, "aminmax").numel:
-        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
     if isinstance(dim, (tuple, list)):
         raise TypeError(f"aminmax(): argument 'dim' must be int, not {type(dim).__name__}")
     found = amin(input, dim, keepdim), amax(input, dim, keepdim)
@@ -288,7 +294,11 @@ def _spread(name: str, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
     given = dict(zip(names, rest, strict=False))
     unknown = [k for k in kwargs if k not in (*names, "correction")]
     if unknown or len(rest) > 3:
-        raise TypeError(f"{name}() got an unexpected keyword argument '{unknown[0]}'" if unknown else f"{name}() received too many arguments")
+        raise TypeError(
+            f"{name}() got an unexpected keyword argument '{unknown[0]}'"
+            if unknown
+            else f"{name}() received too many arguments"
+        )
     given.update(kwargs)
     correction = given.get("correction")
     if correction is None:
@@ -300,7 +310,9 @@ def _spread(name: str, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         if with_mean or name == "std":
             raise NotImplementedError(f"{name}() of a complex tensor")
         real = FUNCTIONS["torch"]["view_as_real"](input)
-        return _spread(name, made, (real.select(-1, 0),), dict(given), False) + _spread(name, made, (real.select(-1, 1),), dict(given), False)
+        return _spread(name, made, (real.select(-1, 0),), dict(given), False) + _spread(
+            name, made, (real.select(-1, 1),), dict(given), False
+        )
     dim, keepdim = given.get("dim"), given.get("keepdim", False)
     if dim is not None and not isinstance(dim, (tuple, list)):
         dim = index_of(dim, name)

@@ -63,7 +63,9 @@ class Plan:
 
     __slots__ = ("convert", "final", "launch", "out", "parts", "workspace")
 
-    def __init__(self, out: Layout, launch: Launch, workspace: Layout | None = None, final: Launch | None = None) -> None:
+    def __init__(
+        self, out: Layout, launch: Launch, workspace: Layout | None = None, final: Launch | None = None
+    ) -> None:
         self.out, self.launch, self.workspace, self.final = out, launch, workspace, final
         self.convert: dt.dtype | None = None
         self.parts: tuple[Layout, Layout] | None = None
@@ -99,7 +101,9 @@ class Reduction(Operator):
         super().__init__(name, self._signature(inputs))
         self.function = self._apply
         self.map = as_expression(body(**{n: variable(n) for n in names}))
-        self.combine, self.identity = COMBINE[combine] if isinstance(combine, str) else (as_expression(combine(_a, _b)), identity)
+        self.combine, self.identity = (
+            COMBINE[combine] if isinstance(combine, str) else (as_expression(combine(_a, _b)), identity)
+        )
         self.finish = as_expression(finish(**{n: variable(n) for n in parameters_of(finish)[0]})) if finish else None
         self.additive, self.multiplies = combine == "add", combine == "mul"
         self.result, self.needs_elements, self.several = result, needs_elements, several
@@ -115,7 +119,9 @@ class Reduction(Operator):
         """All arguments in order of the parameters."""
         count = len(self.inputs)
         rest = count + 2 + self.takes_dtype
-        return self.forward(bound[:count], bound[count], bound[count + 1], bound[rest - 1] if self.takes_dtype else None, bound[rest:])
+        return self.forward(
+            bound[:count], bound[count], bound[count + 1], bound[rest - 1] if self.takes_dtype else None, bound[rest:]
+        )
 
     # -- forward --------------------------------------------------------------------------------------------------
     def forward(self, inputs: Sequence[Any], dim: Any, keepdim: bool, dtype: Any, numbers: tuple[Any, ...]) -> Any:
@@ -140,7 +146,7 @@ class Reduction(Operator):
     def _complex_plan(self, own: Layout, dims: Sequence[int], out: Layout, compute: dt.dtype) -> Plan:
         """A sum of complex numbers is two sums: of the real and of the imaginary parts, which lie beside each other."""
         if not self.additive or self.map is not variable("input") or compute.kind != "c":
-            raise NotImplementedError(f'"{self.name}_cpu" not implemented for \'{own.dtype.scalar_name}\'')
+            raise NotImplementedError(f"\"{self.name}_cpu\" not implemented for '{own.dtype.scalar_name}'")
         converted, real = None, compute.to_real()
         if own.dtype is not compute:
             converted, own = compute, _converted(own, compute)
@@ -163,7 +169,11 @@ class Reduction(Operator):
             return tuple(range(ndim))
         if isinstance(dim, (tuple, list)) and not self.several:
             raise TypeError(f"{self.name}(): argument 'dim' (position 2) must be int, not {type(dim).__name__}")
-        dims = normalize_dims(dim, ndim) if isinstance(dim, (tuple, list)) else (normalize_dim(index_of(dim, self.name, self.several), ndim),)
+        dims = (
+            normalize_dims(dim, ndim)
+            if isinstance(dim, (tuple, list))
+            else (normalize_dim(index_of(dim, self.name, self.several), ndim),)
+        )
         if ndim == 0:
             return ()
         if self.needs_elements and not own.numel:
@@ -214,7 +224,17 @@ class Reduction(Operator):
         )  # fmt: skip
         inner, outer, results, count = reduced_sizes[-1], product(reduced_sizes[:-1]), out.numel, product(reduced_sizes)
         tasks, per, chunks = _divide(form, kept_sizes, inner, outer, results)
-        block = [inner, reduced_strides[-1], outer, per, chunks, *kept_sizes, *kept_strides, *reduced_sizes[:-1], *reduced_strides[:-1]]
+        block = [
+            inner,
+            reduced_strides[-1],
+            outer,
+            per,
+            chunks,
+            *kept_sizes,
+            *kept_strides,
+            *reduced_sizes[:-1],
+            *reduced_strides[:-1],
+        ]
         work = (1 + self.map.weight) * count * max(1, results // max(1, tasks))
         if chunks == 1:
             launch = _launch(form, tasks, work, count, block)
@@ -232,7 +252,13 @@ class Reduction(Operator):
         )  # fmt: skip
         if columns > 1:
             strips = -(-columns // strip_of(second))
-            final = _launch(second, rows * strips, chunks * strip_of(second), count, [chunks, columns, 1, 0, 1, rows, columns, chunks * columns, 1])
+            final = _launch(
+                second,
+                rows * strips,
+                chunks * strip_of(second),
+                count,
+                [chunks, columns, 1, 0, 1, rows, columns, chunks * columns, 1],
+            )
         else:
             final = _launch(second, rows, chunks, count, [chunks, 1, 1, 0, 1, rows, chunks])
         plan = Plan(out, launch, workspace, final)
@@ -327,7 +353,9 @@ def kept_and_reduced(own: Layout, dims: Sequence[int]) -> tuple[Shape, Shape, Sh
     kept = [d for d in range(len(own.shape)) if d not in dims]
     sizes, strides = tuple([own.shape[d] for d in kept]), tuple([own.stride[d] for d in kept])
     kept_sizes, (_, kept_strides) = collapse(sizes, [contiguous_stride(sizes), strides], reorder=False)
-    reduced_sizes, (reduced_strides,) = collapse(tuple([own.shape[d] for d in dims]), [tuple([own.stride[d] for d in dims])])
+    reduced_sizes, (reduced_strides,) = collapse(
+        tuple([own.shape[d] for d in dims]), [tuple([own.stride[d] for d in dims])]
+    )
     return kept_sizes, kept_strides, reduced_sizes, reduced_strides
 
 
@@ -362,7 +390,9 @@ def _divide(form: Form, kept_sizes: Sequence[int], inner: int, outer: int, resul
 
 def _launch(form: Form, tasks: int, work: int, count: int, block: Sequence[int]) -> Launch:
     memory = (ctypes.c_int64 * len(block))(*block)
-    return Launch(reduce_kernel(form), tasks, max(1, WORK // max(1, work)), (float(count), ctypes.addressof(memory)), memory)
+    return Launch(
+        reduce_kernel(form), tasks, max(1, WORK // max(1, work)), (float(count), ctypes.addressof(memory)), memory
+    )
 
 
 # -- the public function ---------------------------------------------------------------------------------------------
@@ -409,11 +439,11 @@ def _public(made: Reduction, body: Callable[..., Any]) -> Any:
         kwargs.setdefault("keepdim", keepdim)
         return with_output(**kwargs) if input is None else with_output(input, **kwargs)
 
-    call = general if len(made.inputs) > 1 or made.numbers else quick
+    call: Any = general if len(made.inputs) > 1 or made.numbers else quick
     call.__name__ = call.__qualname__ = made.name
     call.__doc__ = body.__doc__
-    call.operator = made  # type: ignore[attr-defined]
-    call.gradient, call.sample = made.gradient, made.sample  # type: ignore[attr-defined]
+    call.operator = made
+    call.gradient, call.sample = made.gradient, made.sample
     return call
 
 
@@ -447,8 +477,10 @@ def reduced_to(made: Reduction, input: Any, shape: tuple[int, ...]) -> Any:
     if plan is None:
         own = input._layout
         leading = len(own.shape) - len(shape)
-        dims = [*range(leading), *[d + leading for d, size in enumerate(shape) if size == 1 and own.shape[d + leading] != 1]]
+        dims = [
+            *range(leading),
+            *[d + leading for d, size in enumerate(shape) if size == 1 and own.shape[d + leading] != 1],
+        ]
         out = layout(shape, None, own.dtype, own.device)
         plan = _shape_plans[key] = made.plan_for(own, dims, out, own.dtype)
     return plan.run((input,), ())
-

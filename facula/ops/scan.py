@@ -38,7 +38,9 @@ def _geometry(own: Layout, dim: int) -> tuple[tuple[int, ...], str, list[int], i
         return (1,), "lines", [1, 1, 1, 1, 1, 1], 1
     others = [d for d in range(len(own.shape)) if d != dim]
     sizes, (out_strides, strides) = collapse(
-        tuple([own.shape[d] for d in others]), [tuple([out[d] for d in others]), tuple([own.stride[d] for d in others])], reorder=False
+        tuple([own.shape[d] for d in others]),
+        [tuple([out[d] for d in others]), tuple([own.stride[d] for d in others])],
+        reorder=False,
     )
     length, out_step, step = own.shape[dim], out[dim], own.stride[dim]
     if length == 1:
@@ -97,10 +99,10 @@ def scan(
 def _scan_plan(name: str, own: Layout, dim: Any, dtype: Any, expression: Expr, identity: float, floating: bool) -> Plan:
     dim = normalize_dim(index_of(dim, name), len(own.shape))
     if floating and own.dtype.kind not in "fc":
-        raise NotImplementedError(f'"{name}_out_cpu" not implemented for \'{own.dtype.scalar_name}\'')
+        raise NotImplementedError(f"\"{name}_out_cpu\" not implemented for '{own.dtype.scalar_name}'")
     result = dtype if dtype is not None else accumulating_result(own.dtype)
     if result.kind == "c" or own.dtype.kind == "c":
-        raise NotImplementedError(f'"{name}_out_cpu" not implemented for \'{result.scalar_name}\'')
+        raise NotImplementedError(f"\"{name}_out_cpu\" not implemented for '{result.scalar_name}'")
     converted = result if own.dtype is not result and own.dtype.kind == "f" else None
     if converted is not None:
         own = layout(own.shape, None, converted, own.device)
@@ -108,7 +110,11 @@ def _scan_plan(name: str, own: Layout, dim: Any, dtype: Any, expression: Expr, i
     out = layout(own.shape, None, result, own.device)
     form = Scan(shape, expression, identity, own.dtype.code, result.code, len(sizes))
     kernel = scan_columns(form) if shape == "columns" else scan_lines(form)
-    return Plan(out, _launch(kernel, block, sizes, length, scan_lanes(form) if shape == "columns" else 0, 4 + expression.weight), converted)
+    return Plan(
+        out,
+        _launch(kernel, block, sizes, length, scan_lanes(form) if shape == "columns" else 0, 4 + expression.weight),
+        converted,
+    )
 
 
 @scan(lambda a, b: a + b, 0)
@@ -154,7 +160,11 @@ def _(grad: Any, input: Any, out: Any, dim: int) -> Any:
 
 def _log_add_exp(a: Any, b: Any) -> Any:
     larger, smaller = sc.maximum(a, b), sc.minimum(a, b)
-    return sc.select(larger == smaller, larger + math.log(2), sc.select(smaller == -math.inf, larger, larger + sc.log1p(sc.exp(smaller - larger))))
+    return sc.select(
+        larger == smaller,
+        larger + math.log(2),
+        sc.select(smaller == -math.inf, larger, larger + sc.log1p(sc.exp(smaller - larger))),
+    )
 
 
 @scan(_log_add_exp, -math.inf, floating=True)
@@ -193,7 +203,7 @@ def _running(name: str, largest: bool) -> Any:
         if plan is None:
             axis = normalize_dim(index_of(dim, name), len(own.shape))
             if own.dtype.kind == "c":
-                raise NotImplementedError(f'"{name}_cpu" not implemented for \'{own.dtype.scalar_name}\'')
+                raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{own.dtype.scalar_name}'")
             sizes, shape, block, length = _geometry(own, axis)
             form = Running(shape, largest, "u8" if own.dtype is dt.bool else own.dtype.code, len(sizes))
             strip = running_lanes(form) if shape == "columns" else 0
@@ -205,7 +215,9 @@ def _running(name: str, largest: bool) -> Any:
 
     made = Operator(name, forward)
     made.differentiable_outputs = (0,)
-    made.gradient(input=lambda grad, out1, dim: grad.new_zeros(grad.shape).scatter_add(dim, out1, grad) if grad.ndim else grad)
+    made.gradient(
+        input=lambda grad, out1, dim: grad.new_zeros(grad.shape).scatter_add(dim, out1, grad) if grad.ndim else grad
+    )
     return made
 
 

@@ -47,14 +47,16 @@ def _lines(own: Layout, out: Layout, dim: int) -> tuple[int, int, int, int, list
         return 1, 1, 1, 1, [1, 1, 1]
     others = [d for d in range(len(own.shape)) if d != dim]
     sizes, (strides, out_strides) = collapse(
-        tuple([own.shape[d] for d in others]), [tuple([own.stride[d] for d in others]), tuple([out.stride[d] for d in others])], reorder=False
+        tuple([own.shape[d] for d in others]),
+        [tuple([own.stride[d] for d in others]), tuple([out.stride[d] for d in others])],
+        reorder=False,
     )
     return own.shape[dim], math.prod(sizes), own.stride[dim], out.stride[dim], [*sizes, *strides, *out_strides]
 
 
 def _code(name: str, own: Layout) -> str:
     if own.dtype.kind == "c":
-        raise NotImplementedError(f'"{name}" not implemented for \'{own.dtype.scalar_name}\'')
+        raise NotImplementedError(f"\"{name}\" not implemented for '{own.dtype.scalar_name}'")
     return own.dtype.code
 
 
@@ -109,7 +111,7 @@ def _sort_arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
     given.update(kwargs)
     if "input" not in given:
-        raise TypeError(f"{name}() missing 1 required positional arguments: \"input\"")
+        raise TypeError(f'{name}() missing 1 required positional arguments: "input"')
     dim = given.get("dim", -1)
     if isinstance(dim, bool):
         raise TypeError(f"{name}(): argument 'dim' (position 2) must be int, not bool")
@@ -209,11 +211,16 @@ def _pick(name: str, what: str, input: Any, dim: Any, keepdim: bool, k: int = 0)
         raise IndexError(f"{name.removeprefix('nan')}(): Expected reduction dim {axis} to have non-zero size.")
     values, indices = _sort(name, last.contiguous(), -1, False)
     shape = last.shape[:-1]
-    picked = new_tensor(layout(shape, None, own.dtype, own.device)), new_tensor(layout(shape, None, dt.int64, own.device))
+    picked = (
+        new_tensor(layout(shape, None, own.dtype, own.device)),
+        new_tensor(layout(shape, None, dt.int64, own.device)),
+    )
     key = (values._layout, what, k)
     launch = _picks.get(key)
     if launch is None:
-        launch = _picks[key] = Launch(pick_lines(own.dtype.code, what), picked[0]._layout.numel, max(1, WORK // (4 * length + 1)), (length, k))
+        launch = _picks[key] = Launch(
+            pick_lines(own.dtype.code, what), picked[0]._layout.numel, max(1, WORK // (4 * length + 1)), (length, k)
+        )
     launch((*picked, values, indices), 2)
     if not own.shape:
         return picked
@@ -297,7 +304,9 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
         raise NotImplementedError("\"kthvalue_cpu\" not implemented for 'Bool'")
     size = shape[normalize_dim(dim, len(shape))] if shape else 1
     if not 1 <= k <= size:
-        raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(normalize_dim(dim, len(shape))))
+        raise RuntimeError(
+            "kthvalue(): selected number k out of range for dimension " + str(normalize_dim(dim, len(shape)))
+        )
     return return_types.kthvalue(*_kth_along.call(input, k, dim, keepdim))
 
 
@@ -318,7 +327,9 @@ def _quantile(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolat
     if len(q._layout.shape) > 1:
         raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
     if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
-        raise RuntimeError(f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}")
+        raise RuntimeError(
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
+        )
     ndim = len(own.shape)
     if dim is None:
         flat, shape = input.reshape(-1), (1,) * ndim if keepdim else ()

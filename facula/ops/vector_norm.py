@@ -86,10 +86,14 @@ def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
     """
     own = layout_of(x, "linalg_vector_norm", argument="x")
     if own.dtype.kind not in "fc":
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {own.dtype.scalar_name}")
+        raise RuntimeError(
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {own.dtype.scalar_name}"
+        )
     if dtype is not None:
         if dtype.kind not in "fc":
-            raise RuntimeError(f"linalg.vector_norm: dtype should be floating point or complex, but got {dtype.scalar_name}")
+            raise RuntimeError(
+                f"linalg.vector_norm: dtype should be floating point or complex, but got {dtype.scalar_name}"
+            )
         x = x if own.dtype is dtype else convert(x, dtype)
     if x._layout.dtype.kind == "c":
         x = x.abs()
@@ -135,13 +139,17 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out
     """
     own = layout_of(input, "norm")
     if p == "nuc":
-        found = FUNCTIONS["torch.linalg"]["matrix_norm"](input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
+        found = FUNCTIONS["torch.linalg"]["matrix_norm"](
+            input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype
+        )
     else:
         if isinstance(p, str) and p != "fro":
             raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
         order = 2 if p is None or p == "fro" else p
         if own.dtype.kind not in "fc" and dtype is None:
-            raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {own.dtype.scalar_name}")
+            raise RuntimeError(
+                f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {own.dtype.scalar_name}"
+            )
         if dtype is not None and own.dtype is not dtype:
             input = convert(input, dtype)
         found = vector_norm(input, order, dim, keepdim)

@@ -18,7 +18,7 @@ REAL = ("float32", "float64", "int64", "int32", "uint8", "bool")
 def random(shape: Sequence[int], dtype: str = "float32", seed: int = 0, nan: int = 0) -> Any:
     """A torch tensor of small numbers with repetitions; the first `nan` elements of a float tensor are NaN."""
     generator = np.random.default_rng(seed + sum(shape))
-    values = np.round(generator.standard_normal(tuple(shape)) * 6) / 4
+    values = np.round(generator.standard_normal(tuple(shape)) * 6) / 4 + 0.0  # no -0
     if dtype == "bool":
         return torch.from_numpy(np.asarray(values > 0.2))
     tensor = torch.from_numpy(np.asarray(np.abs(values) if dtype == "uint8" else values)).to(getattr(torch, dtype))
@@ -64,7 +64,9 @@ def assert_same(ours: Any, theirs: Any, rtol: float = 1e-5, atol: float = 1e-6) 
         np.testing.assert_allclose(mine.detach().numpy(), other.detach().numpy(), rtol=rtol, atol=atol)
 
 
-def check(name: str, *args: Any, rtol: float = 1e-5, atol: float = 1e-6, ours: Callable[..., Any] | None = None, **kwargs: Any) -> None:
+def check(
+    name: str, *args: Any, rtol: float = 1e-5, atol: float = 1e-6, ours: Callable[..., Any] | None = None, **kwargs: Any
+) -> None:
     """The call gives what torch gives, or raises what torch raises (its type)."""
     mine = ours or getattr(facula, name)
     given = [to_facula(a) for a in args], {k: to_facula(v) for k, v in kwargs.items()}
@@ -80,12 +82,17 @@ def check(name: str, *args: Any, rtol: float = 1e-5, atol: float = 1e-6, ours: C
     assert_same(mine(*given[0], **given[1]), expected, rtol, atol)
 
 
-def check_gradients(name: str, *args: Any, ours: Callable[..., Any] | None = None, second: bool = True, **kwargs: Any) -> None:
+def check_gradients(
+    name: str, *args: Any, ours: Callable[..., Any] | None = None, second: bool = True, **kwargs: Any
+) -> None:
     """First and second derivatives, in float64 with random weights, are torch's."""
     mine, function = ours or getattr(facula, name), torch
     for part in name.split("."):
         function = getattr(function, part)
-    theirs = [a.double().detach().requires_grad_() if isinstance(a, torch.Tensor) and a.is_floating_point() else a for a in args]
+    theirs = [
+        a.double().detach().requires_grad_() if isinstance(a, torch.Tensor) and a.is_floating_point() else a
+        for a in args
+    ]
     given = [to_facula(a) for a in theirs]
     inputs = [a for a in theirs if isinstance(a, torch.Tensor) and a.requires_grad]
     own_inputs = [a for a in given if isinstance(a, facula.Tensor) and a.requires_grad]

@@ -139,7 +139,9 @@ def test_other_errors() -> None:
         check(name, torch.zeros(0, 3, dtype=torch.int64) if name == "mean" else torch.zeros(0))
         check(name, random((3,), "int64")) if name == "mean" else check(name, torch.zeros(0, 3), 0)
         check(name, 3)
-    with pytest.raises(RuntimeError, match=r"amax\(\): Expected reduction dim to be specified for input.numel\(\) == 0"):
+    with pytest.raises(
+        RuntimeError, match=r"amax\(\): Expected reduction dim to be specified for input.numel\(\) == 0"
+    ):
         facula.amax(facula.zeros(0))
     with pytest.raises(RuntimeError, match=r"mean\(\): could not infer output dtype. .* Got: Long"):
         facula.mean(facula.zeros(3, dtype=facula.int64))
@@ -149,7 +151,20 @@ def test_special_values() -> None:
     nan, inf = math.nan, math.inf
     for values in ([1.0, nan], [inf, -inf], [inf, 1.0], [-inf, -inf], [0.0, -0.0]):
         tensor = torch.tensor(values)
-        for name in ("sum", "nansum", "mean", "nanmean", "prod", "amax", "amin", "any", "all", "max", "argmin", "count_nonzero"):
+        for name in (
+            "sum",
+            "nansum",
+            "mean",
+            "nanmean",
+            "prod",
+            "amax",
+            "amin",
+            "any",
+            "all",
+            "max",
+            "argmin",
+            "count_nonzero",
+        ):
             check(name, tensor)
         check("logsumexp", tensor, 0)
     check("sum", torch.tensor([127, 127], dtype=torch.int8))
@@ -165,7 +180,9 @@ def test_complex_sums() -> None:
 
 
 @pytest.mark.parametrize("shape", SMALL)
-@pytest.mark.parametrize("name", ["sum", "mean", "nansum", "prod", "amax", "amin", "logsumexp", "std", "var", "max", "min"])
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "nansum", "prod", "amax", "amin", "logsumexp", "std", "var", "max", "min"]
+)
 def test_gradients(name: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     for tensor in views(torch.randn(shape)):

@@ -3,7 +3,21 @@
 from typing import Any
 
 from facula.kernel.language import (
-    bf16, f16, f32, f64, i32, i64, kernel, load, offset, ptr, select, specialise, store, udiv, urem,
+    bf16,
+    f16,
+    f32,
+    f64,
+    i32,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    specialise,
+    store,
+    udiv,
+    urem,
 )  # fmt: skip
 from facula.kernel.values import cast
 from facula.ops.kernels.pointwise import KERNEL_TYPES
@@ -95,7 +109,9 @@ def count_bins(code: str) -> Any:
     memory = KERNEL_TYPES[code]
 
     @kernel
-    def count_bins_kernel(counts: ptr(memory), x: ptr(memory), length: i64, bins: i64, low: f64, high: f64, lo: i64, hi: i64):
+    def count_bins_kernel(
+        counts: ptr(memory), x: ptr(memory), length: i64, bins: i64, low: f64, high: f64, lo: i64, hi: i64
+    ):
         first, last = cast(low, memory), cast(high, memory)
         for i in range(length):
             value = load(x, i)

@@ -8,8 +8,25 @@ Slots: values (or none), indices (i64), input, the address of a geometry block
 from typing import Any, NamedTuple
 
 from facula.kernel.language import (
-    as_pointer, host, i32, i64, iota, kernel, load, offset, ptr, select, shuffle, specialise, splat, store, tail_mask,
-    udiv, unroll, urem, vec,
+    as_pointer,
+    host,
+    i32,
+    i64,
+    iota,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    shuffle,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    urem,
+    vec,
 )  # fmt: skip
 from facula.kernel.types import Type
 from facula.kernel.values import Value, cast
@@ -68,7 +85,12 @@ def _index_type(type: Type) -> Type:
 @specialise
 def search_rows(search: Search) -> Any:
     """One result after the other, vectors along the dimension (or elements, where they lie apart)."""
-    memory, compute, lanes, kept_rank = KERNEL_TYPES[search.input], compute_type(search.input), lanes_of(search), search.kept_rank
+    memory, compute, lanes, kept_rank = (
+        KERNEL_TYPES[search.input],
+        compute_type(search.input),
+        lanes_of(search),
+        search.kept_rank,
+    )
     index, with_values, inputs = _index_type(compute), search.with_values, 1 + search.with_values
     count = 4 if lanes > 1 else 2
     width = lanes * count
@@ -120,7 +142,12 @@ def search_rows(search: Search) -> Any:
 @specialise
 def search_columns(search: Search) -> Any:
     """A vector of results at a time, walking down the dimension."""
-    memory, compute, lanes, above = KERNEL_TYPES[search.input], compute_type(search.input), lanes_of(search), search.kept_rank - 1
+    memory, compute, lanes, above = (
+        KERNEL_TYPES[search.input],
+        compute_type(search.input),
+        lanes_of(search),
+        search.kept_rank - 1,
+    )
     index, with_values, inputs = _index_type(compute), search.with_values, 1 + search.with_values
 
     @kernel

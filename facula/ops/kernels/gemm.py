@@ -175,9 +175,11 @@ def _tiles(T: Type, p: Product, b_apart: int, flags: int) -> Plan:
     passes = max(1, -(-p.k // DEPTH)) if p.m > height else 1
     block_k = max(1, _round_up(-(-p.k // passes), 8) if passes > 1 else p.k)
     padded = _round_up(p.n, width)
-    if flags & B_PACKED and p.m <= 128 and block_k * padded <= LOCAL_B:
+    if flags & B_PACKED:
         flags ^= B_PACKED | B_LOCAL
-        block_m, block_n = p.m, p.n
+        block_n = min(p.n, max(1, LOCAL_B // (block_k * width)) * width, max(width, _round_up(-(-p.n // 8), width)))
+        columns = p.batch * -(-p.n // block_n)
+        block_m = p.m if p.m <= 384 or columns >= 16 else max(192, _round_up(-(-p.m * columns // 16), height))
     else:
         block_m, block_n = _blocks(p, height, width)
     inner = p.inner or p.batch

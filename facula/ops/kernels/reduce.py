@@ -18,8 +18,28 @@ Slots: result, input, kept operands (dense, of the shape of the result), numbers
 from typing import Any, NamedTuple
 
 from facula.kernel.language import (
-    as_pointer, bf16, f16, f32, f64, host, i64, kernel, load, offset, ptr, select, shuffle, specialise, splat,
-    stack_array, store, tail_mask, udiv, unroll, urem, vec,
+    as_pointer,
+    bf16,
+    f16,
+    f32,
+    f64,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    shuffle,
+    specialise,
+    splat,
+    stack_array,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    urem,
+    vec,
 )  # fmt: skip
 from facula.kernel.types import Type
 from facula.kernel.values import Value, cast
@@ -124,7 +144,9 @@ class Parts:
         lanes = total.type.lanes
         wide = total if total.type.is_float or self.result.kind != "f" else cast(total, f64)
         given = {name: splat(cast(value, wide.type.element), lanes) for name, value in (*numbers.items(), ("n", count))}
-        given.update({name: cast(value, wide.type.element) for (name, _), value in zip(self.form.kept, kept, strict=True)})
+        given.update(
+            {name: cast(value, wide.type.element) for (name, _), value in zip(self.form.kept, kept, strict=True)}
+        )
         value = evaluate([self.form.finish], {**given, "a": wide}, KERNEL)[0]
         return cast(value, self.result)  # type: ignore[no-any-return]
 
@@ -139,7 +161,8 @@ class Parts:
     def kept(self, slots: Value) -> list[Value]:
         """Addresses of the kept operands."""
         return [
-            load(as_pointer(offset(slots, 2 + k), ptr(KERNEL_TYPES[code]))) for k, (_, code) in enumerate(self.form.kept)
+            load(as_pointer(offset(slots, 2 + k), ptr(KERNEL_TYPES[code])))
+            for k, (_, code) in enumerate(self.form.kept)
         ]
 
 
@@ -206,7 +229,9 @@ def reduce_rows(form: Form) -> Any:
                 given[kept_names[k]] = splat(cast(load(kept[k], row), parts.compute), lanes)
             total = parts.identity(total_type, 1)
             for o in range(first_outer, last_outer):
-                p = offset(start, walked(o, block, HEADER + 2 * kept_rank, HEADER + 2 * kept_rank + outer_rank, outer_rank))
+                p = offset(
+                    start, walked(o, block, HEADER + 2 * kept_rank, HEADER + 2 * kept_rank + outer_rank, outer_rank)
+                )
                 for begin in range(first, last, BLOCK):
                     stop = min(begin + BLOCK, last)
                     accumulators = [parts.identity(accumulate, lanes) for _ in unroll(range(count))]
@@ -278,7 +303,9 @@ def reduce_columns(form: Form) -> Any:
             for j in range(0, strip, lanes):
                 store(totals, j, parts.identity(total_type, lanes))
             for o in range(first_outer, last_outer):
-                p = offset(start, walked(o, block, HEADER + 2 * above + 2, HEADER + 2 * above + 2 + outer_rank, outer_rank))
+                p = offset(
+                    start, walked(o, block, HEADER + 2 * above + 2, HEADER + 2 * above + 2 + outer_rank, outer_rank)
+                )
                 for begin in range(first, last, DEPTH):
                     stop = min(begin + DEPTH, last)
                     for j in range(0, main, width):

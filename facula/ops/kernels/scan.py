@@ -11,8 +11,26 @@ dimensions, their strides in the result, their strides in the input]. The range:
 from typing import Any, NamedTuple
 
 from facula.kernel.language import (
-    as_pointer, bf16, f16, f32, f64, host, i64, kernel, load, offset, ptr, select, shuffle, specialise, splat, store,
-    tail_mask, udiv, urem, vec,
+    as_pointer,
+    bf16,
+    f16,
+    f32,
+    f64,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    shuffle,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    urem,
+    vec,
 )  # fmt: skip
 from facula.kernel.types import Type
 from facula.kernel.values import Value, cast
@@ -206,5 +224,3 @@ def running_extremum(running: Running) -> Any:
                 store(indices_out, start + i * out_step, place, mask)
 
     return running_extremum_kernel
-
-
