@@ -116,8 +116,6 @@ def _movable(
     if not operand.code == signature.compute == consumer.launch.fusion.compute:
         return False
     result = touched[before].writes[0]
-    if any(result.meets(k) for k in kept):
-        return False
     for between in range(before + 1, at):
         seen = touched[between]
         if seen.everything or any(result.meets(r) for r in (*seen.reads, *seen.writes)):
@@ -131,18 +129,18 @@ def _movable(
     if own != same:
         return False
     overwritten = any(w.start <= result.start and w.stop >= result.stop for w in touched[at].writes)
-    return overwritten or _dead_after(touched, at, result)
+    return overwritten or _dead_after(touched, at, result, kept)
 
 
-def _dead_after(touched: list[Access], at: int, place: Range) -> bool:
-    """Whether nothing after the consumer reads this memory before it is written anew."""
+def _dead_after(touched: list[Access], at: int, place: Range, kept: Sequence[Range]) -> bool:
+    """Whether nothing after the consumer, nor after the step, reads this memory before it is written anew."""
     for later in range(at + 1, len(touched)):
         seen = touched[later]
         if seen.everything or any(place.meets(r) for r in seen.reads):
             return False
         if any(w.start <= place.start and w.stop >= place.stop for w in seen.writes):
             return True
-    return True
+    return not any(place.meets(k) for k in kept)
 
 
 def _joined(producer: Instruction, consumer: Instruction) -> Instruction | None:

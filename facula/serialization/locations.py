@@ -1,7 +1,7 @@
 """Where storages of a checkpoint go: its location tags, `map_location`, and devices that are not there.
 
-Comes in: an `UntypedStorage` in CPU memory and the tag it was saved with (`"cpu"`, `"cuda:0"`). Goes out: the storage on
-its device. This module must never know archives or pickles.
+Comes in: an `UntypedStorage` in CPU memory and the tag it was saved with (`"cpu"`, `"cuda:0"`). Goes out: the storage
+on its device. This module must never know archives or pickles.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def borrow_storage(memory: Any, offset: int, nbytes: int, owner: Any = None) -> 
     return Storage.borrow(ctypes.addressof(held), nbytes, (held, owner))
 
 
-def stacked(tensors: Sequence[Any], cls: type) -> Any:
+def stacked(tensors: Sequence[Any], cls: Any) -> Any:
     """`stack(tensors, 0)` for many small tensors: a new tensor with their bytes one after the other.
 
     None unless all are plain tensors of one dense layout on the CPU that take no part in autograd.

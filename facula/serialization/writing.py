@@ -82,14 +82,8 @@ def _reduce_plain(tensor: Any) -> tuple[Any, tuple[Any, ...]]:
     if tensor.device.type == "meta":
         return rebuild._rebuild_meta_tensor_no_storage, (dtype, size, stride, tensor.requires_grad)
     storage, offset = storage_of(tensor)
-    arguments: tuple[Any, ...] = (
-        TypedStorage._of(storage, dtype),
-        offset,
-        size,
-        stride,
-        tensor.requires_grad,
-        OrderedDict(),
-    )
+    typed = TypedStorage._of(storage, dtype)
+    arguments: tuple[Any, ...] = (typed, offset, size, stride, tensor.requires_grad, OrderedDict())
     if dtype in rebuild.STORAGE_TYPE_OF:
         return rebuild._rebuild_tensor_v2, arguments
     return rebuild._rebuild_tensor_v3, (*arguments, dtype)

@@ -7,7 +7,7 @@ of one vector width.
 
 Three ways are known:
 - tiles on B where it lies (its rows contiguous, and not so large that its rows fall into the same cache sets);
-- tiles on B packed into panels: by each block for itself if B is small, else once, by a launch of its own;
+- tiles on B packed into panels: each block packs its own columns, or a launch before it packs all if B is large;
 - dot products along k, where both operands run along k and A has few rows (x @ W.T of a small batch).
 A is never packed: a tile reads six rows of it, whatever their strides.
 """
@@ -39,6 +39,7 @@ PIECE_WORK = 1 << 18  # multiplications that are worth a thread
 DOT_BLOCK = 1 << 16  # elements of B that stay in the second cache while rows of A pass by
 DOT_ROWS = 160
 DIRECT_BYTES = 1 << 21  # a larger B is packed, if enough rows of A pay for it
+SHARED_ROWS = 512  # with more rows of A, a large B is packed once for all blocks
 
 
 class Product(NamedTuple):
@@ -175,11 +176,9 @@ def _tiles(T: Type, p: Product, b_apart: int, flags: int) -> Plan:
     passes = max(1, -(-p.k // DEPTH)) if p.m > height else 1
     block_k = max(1, _round_up(-(-p.k // passes), 8) if passes > 1 else p.k)
     padded = _round_up(p.n, width)
-    if flags & B_PACKED:
+    if flags & B_PACKED and (p.m < SHARED_ROWS or p.k * p.n * T.itemsize <= DIRECT_BYTES):
         flags ^= B_PACKED | B_LOCAL
-        block_n = min(p.n, max(1, LOCAL_B // (block_k * width)) * width, max(width, _round_up(-(-p.n // 8), width)))
-        columns = p.batch * -(-p.n // block_n)
-        block_m = p.m if p.m <= 384 or columns >= 16 else max(192, _round_up(-(-p.m * columns // 16), height))
+        block_m, block_n = _columns(p, height, width, block_k)
     else:
         block_m, block_n = _blocks(p, height, width)
     inner = p.inner or p.batch
@@ -213,6 +212,14 @@ def _blocks(p: Product, height: int, width: int) -> tuple[int, int]:
     if p.m <= height:  # B passes by once: cut it alone
         block_n = min(p.n, max(width, _round_up(wanted // max(1, p.m * p.k), width)))
     block_m = min(p.m, max(height, wanted // max(1, block_n * p.k) // height * height))
+    return block_m, block_n
+
+
+def _columns(p: Product, height: int, width: int, block_k: int) -> tuple[int, int]:
+    """The size of a block that packs its own part of B: as many rows as possible, so that the packing pays."""
+    block_n = min(p.n, max(1, LOCAL_B // (block_k * width)) * width, max(width, _round_up(-(-p.n // 8), width)))
+    across = p.batch * -(-p.n // block_n)
+    block_m = p.m if p.m <= 384 or across >= 16 else max(192, _round_up(-(-p.m * across // 16), height))
     return block_m, block_n
 
 
