@@ -49,7 +49,9 @@ def __getattr__(name: str) -> Any:
 
     if name in _LAZY and find_spec(_LAZY[name]) is not None:
         return import_module(_LAZY[name])
-    found = _public_names.find(name)
+    found = _FUNCTIONS["torch"].get(name)
+    if found is None:
+        found = _public_names.find(name)
     if found is not None:
         globals()[name] = found
         return found

@@ -32,6 +32,14 @@ METHODS: dict[str, Callable[..., Any]] = {}
 FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {"torch": {}}
 
 
+_method_listeners: list[Callable[[str, Callable[..., Any]], None]] = []
+
+
+def on_method(listener: Callable[[str, Callable[..., Any]], None]) -> None:
+    """Call `listener(name, function)` for every method published from now on."""
+    _method_listeners.append(listener)
+
+
 def publish(
     name: str, function: Callable[..., Any], *, method: bool | str = False, namespaces: Sequence[str] = ("torch",),
     aliases: Sequence[str] = (),
@@ -43,6 +51,8 @@ def publish(
             FUNCTIONS.setdefault(namespace, {})[public] = function
         if method:
             METHODS[public if method is True else method] = function
+            for listener in _method_listeners:
+                listener(public if method is True else method, function)
 
 
 def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any], tuple[str, ...]]:

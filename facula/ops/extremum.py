@@ -42,7 +42,7 @@ def _plan(name: str, own: Layout, dim: int, keepdim: bool, largest: bool, with_v
     kept_sizes, kept_strides, reduced_sizes, reduced_strides = kept_and_reduced(own, dims)
     shape = walk_of(kept_sizes, kept_strides, reduced_sizes, reduced_strides)
     code = "u8" if own.dtype is dt.bool else own.dtype.code
-    search = Search(shape, largest, code, len(kept_sizes), with_values)
+    search = Search(shape, largest, code, len(kept_sizes), with_values, reduced_sizes[-1] < 64)
     length, results = reduced_sizes[-1], indices.numel
     block = (ctypes.c_int64 * (2 + 2 * len(kept_sizes)))(length, reduced_strides[-1], *kept_sizes, *kept_strides)
     if shape == "columns":

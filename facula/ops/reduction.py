@@ -31,7 +31,7 @@ from facula.ops.copy import convert
 from facula.ops.define import Operator, layout_of, parameters_of, publish, with_out
 from facula.ops.dispatch import Launch
 from facula.ops.expression import Expr, as_expression, variable
-from facula.ops.kernels.reduce import BLOCK, DEPTH, Form, reduce_kernel, strip_of
+from facula.ops.kernels.reduce import BLOCK, DEPTH, Form, lanes_of, reduce_kernel, strip_of
 from facula.ops.scalar import maximum, minimum
 from facula.runtime.objects import TensorBase, new_tensor, wrap
 
@@ -222,6 +222,8 @@ class Reduction(Operator):
             tuple((n, kept_dtype(compute).code) for n in self.inputs[1:]), tuple(self.numbers), compute.code, accumulate.code,
             total.code, result_code, len(kept_sizes), len(reduced_sizes), False,
         )  # fmt: skip
+        if shape == "rows" and reduced_sizes[-1] < 4 * lanes_of(form):
+            form = form._replace(short=True)
         inner, outer, results, count = reduced_sizes[-1], product(reduced_sizes[:-1]), out.numel, product(reduced_sizes)
         tasks, per, chunks = _divide(form, kept_sizes, inner, outer, results)
         block = [

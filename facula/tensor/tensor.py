@@ -13,7 +13,7 @@ from facula.core.layout import CPU, Size
 from facula.engine.graph import Removable, edge_of, meta_of
 from facula.ops import copy as copies
 from facula.ops import view as views
-from facula.ops.define import FUNCTIONS, METHODS
+from facula.ops.define import FUNCTIONS, METHODS, on_method
 from facula.runtime.objects import Storage, TensorBase, register_tensor_class, wrap
 from facula.tensor import creation, interop
 
@@ -621,6 +621,7 @@ def attach_methods() -> None:
     for name, target in _REFLECTED.items():
         if target in FUNCTIONS["torch"]:
             setattr(Tensor, name, _reflected(FUNCTIONS["torch"][target], name))
+    on_method(_attach)
     for name, dtype in (
         ("float", dt.float32), ("double", dt.float64), ("half", dt.float16), ("bfloat16", dt.bfloat16), ("int", dt.int32), ("long", dt.int64),
         ("short", dt.int16), ("char", dt.int8), ("byte", dt.uint8), ("bool", dt.bool), ("cfloat", dt.complex64), ("cdouble", dt.complex128),
@@ -703,6 +704,11 @@ def _converter(name: str, dtype: dt.dtype) -> Any:
     method.__name__ = name
     method.__doc__ = f"The tensor with dtype {dtype}."
     return method
+
+
+def _attach(name: str, function: Any) -> None:
+    """An operator defined after the class: its method at once."""
+    setattr(Tensor, name, _native_method(name, function, None))
 
 
 register_tensor_class(Tensor)

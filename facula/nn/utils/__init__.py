@@ -15,9 +15,9 @@ _FAMILIES = {
     "_weight_norm": "remove_weight_norm weight_norm",
 }
 _HOMES = {name: family for family, names in _FAMILIES.items() for name in names.split()}
-_FILES = (*_FAMILIES, "rnn", "stateless")
+_FILES = (*_FAMILIES, "parametrizations", "parametrize", "rnn", "stateless")
 
-__all__ = sorted(["rnn", "stateless", *_HOMES])
+__all__ = sorted(["parametrizations", "parametrize", "rnn", "stateless", *_HOMES])
 
 
 def __getattr__(name: str) -> Any:

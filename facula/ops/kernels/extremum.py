@@ -36,13 +36,15 @@ from facula.ops.kernels.reduce import compute_type, walked
 
 class Search(NamedTuple):
     """What the kernel is specialised on: shape ('rows', 'columns', 'strided'), largest or smallest, the dtype's code,
-    how many dimensions are kept, whether the values are wanted beside the indices."""
+    how many dimensions are kept, whether the values are wanted beside the indices, whether the dimension is but a few
+    vectors long."""
 
     shape: str
     largest: bool
     input: str
     kept_rank: int
     with_values: bool
+    short: bool
 
 
 def lanes_of(search: Search) -> int:
@@ -92,7 +94,7 @@ def search_rows(search: Search) -> Any:
         search.kept_rank,
     )
     index, with_values, inputs = _index_type(compute), search.with_values, 1 + search.with_values
-    count = 4 if lanes > 1 else 2
+    count = 1 if search.short else 4 if lanes > 1 else 2
     width = lanes * count
 
     @kernel

@@ -58,7 +58,7 @@ class Form(NamedTuple):
 
     map: of the element `input`, the kept operands and the numbers. combine: of `a` and `b`. finish: of `a`, the count
     `n`, the kept operands and the numbers; None in partial kernels. Types: input -> compute (map) -> accumulate (in a block) -> total
-    (between blocks, finish) -> result.
+    (between blocks, finish) -> result. short: rows of a few vectors, not worth several accumulators.
     """
 
     shape: str
@@ -76,6 +76,7 @@ class Form(NamedTuple):
     kept_rank: int
     reduced_rank: int
     partial: bool
+    short: bool = False
 
 
 def compute_type(code: str) -> Type:
@@ -197,6 +198,7 @@ def reduce_rows(form: Form) -> Any:
     accumulate, total_type, blocked = parts.accumulate, parts.total, form.total != form.accumulate
     weight = form.map.weight + form.combine.weight
     count = (8 if weight <= 3 else 4 if weight <= 12 else 2) if lanes > 1 else 4
+    count = 1 if form.short else count
     width = lanes * count
     partial, kept_names = form.partial, [name for name, _ in form.kept]
 

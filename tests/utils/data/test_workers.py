@@ -286,6 +286,23 @@ def test_a_dead_worker_is_an_error(kind: str, reason: str) -> None:
     assert not any(process.is_alive() for process in loader._workers)
 
 
+def test_an_interrupt_while_receiving_ends_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    from multiprocessing.connection import Connection
+
+    loader = iter(DataLoader(Squares(6), num_workers=1))
+    next(loader)
+
+    def interrupted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Connection, "recv_bytes", interrupted)
+        next(loader)
+    with pytest.raises(RuntimeError, match="was interrupted"):
+        next(loader)
+    assert not loader._workers[0].is_alive()
+
+
 def test_a_killed_worker_leaves_no_files() -> None:
     for _ in range(10):
         loader = iter(DataLoader(LargeSamples(), num_workers=1))

@@ -171,6 +171,11 @@ class WorkerPool:
             message = worker.results.recv_bytes()
         except (EOFError, OSError) as error:
             self._fail(error)
+        except BaseException:
+            # Ctrl-C within a message: what follows in the pipe can't be told apart any more.
+            self._failure = "DataLoader was interrupted while it received a batch; start a new iterator"
+            self.shutdown()
+            raise
         if worker.unanswered:
             worker.unanswered.popleft()
         worker.flush()
