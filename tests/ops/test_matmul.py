@@ -35,6 +35,15 @@ def test_matmul_equals_numpy(a: tuple[int, ...], b: tuple[int, ...], dtype: str)
     np.testing.assert_allclose(result, expected, atol=1e-4 if dtype == "f4" else 1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["c8", "c16"])
+@pytest.mark.parametrize("a,b", MATMUL_SHAPES[:10])
+def test_complex_matmul_equals_numpy(a: tuple[int, ...], b: tuple[int, ...], dtype: str) -> None:
+    rng = np.random.default_rng(6)
+    x, y = (np.asarray(rng.standard_normal(shape) + 1j * rng.standard_normal(shape), dtype) for shape in (a, b))
+    result = facula.matmul(facula.from_numpy(x), facula.from_numpy(y)).numpy()
+    np.testing.assert_allclose(result, np.matmul(x, y), atol=1e-4 if dtype == "c8" else 1e-12)
+
+
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_half_precision_rounds_once(half: str) -> None:
     rng = np.random.default_rng(1)
