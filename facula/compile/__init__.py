@@ -43,7 +43,13 @@ class Compiled:
         return getattr(self.__dict__["step"], name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if settings.reference or modes.recorder is not None or modes.interpreters or modes.anomaly or modes.saved_tensor_hooks:
+        if (
+            settings.reference
+            or modes.recorder is not None
+            or modes.interpreters
+            or modes.anomaly
+            or modes.saved_tensor_hooks
+        ):
             return self.step(*args, **kwargs)
         inputs = tensors_in(args) if not kwargs else tensors_in((args, kwargs))
         key = _signature(args, kwargs, inputs)
@@ -115,7 +121,9 @@ class _Replay:
         self.outputs = tensors_in(result)
         for out in self.outputs:
             if out._requires_grad and out._node is not None and not _released(out._node):
-                raise _Refused("it returns a tensor that backward() may still be called on (call backward inside, or detach)")
+                raise _Refused(
+                    "it returns a tensor that backward() may still be called on (call backward inside, or detach)"
+                )
             if out._storage in [t._storage for t in inputs]:
                 raise _Refused("it returns one of its inputs")
         self.copies = [out.detach() for out in self.outputs]
@@ -127,7 +135,9 @@ class _Replay:
         for leaf in captured:
             self.gradients.append((leaf, leaf._grad))
         self.relevant = [
-            (leaf, leaf._grad._data) for leaf in captured if leaf._grad is not None and leaf._grad._storage in recorder.pinned
+            (leaf, leaf._grad._data)
+            for leaf in captured
+            if leaf._grad is not None and leaf._grad._storage in recorder.pinned
         ]
         self.faults = [i.launch.fault for i in recorder.instructions if i.launch.fault is not None]
         self.prepare = recorder.prepare

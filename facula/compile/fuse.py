@@ -85,7 +85,9 @@ def fuse(instructions: Sequence[Instruction], extents: dict[int, int], kept: Seq
     return [i for i in work if i is not None]
 
 
-def _producer(work: list[Any], touched: list[Access], at: int, consumer: Instruction, kept: Sequence[Range]) -> int | None:
+def _producer(
+    work: list[Any], touched: list[Access], at: int, consumer: Instruction, kept: Sequence[Range]
+) -> int | None:
     """The instruction that computed one of the consumer's contiguous inputs, if it may be moved here and its store dropped."""
     signature = consumer.launch.fusion
     outputs = len(signature.outputs)
@@ -125,7 +127,10 @@ def _movable(
     if any(w.meets(r) and w.start != r.start for w in touched[at].writes for r in touched[before].reads):
         return False  # the consumer writes, at other places, over what the producer reads
     own = sum(r.meets(result) for r in touched[at].reads)
-    same = sum(a == address for a in consumer.slots[len(consumer.launch.fusion.outputs) : len(touched[at].reads) + len(touched[at].writes)])
+    same = sum(
+        a == address
+        for a in consumer.slots[len(consumer.launch.fusion.outputs) : len(touched[at].reads) + len(touched[at].writes)]
+    )
     if own != same:
         return False
     overwritten = any(w.start <= result.start and w.stop >= result.stop for w in touched[at].writes)
@@ -180,8 +185,17 @@ def _joined(producer: Instruction, consumer: Instruction) -> Instruction | None:
     expressions = tuple(substitute(c.expressions, replacements))
     if len(operands) > MOST_INPUTS or sum(e.weight for e in expressions) > MOST_WEIGHT:
         return None
-    signature = Signature(expressions, c.outputs, tuple(o for o, _, _ in operands), tuple(numbers), c.compute, 1, c.stream and p.stream)
-    launch = Launch(pointwise(signature), consumer.launch.n, grain(signature) & -64, (), (producer.launch, consumer.launch), signature)
+    signature = Signature(
+        expressions, c.outputs, tuple(o for o, _, _ in operands), tuple(numbers), c.compute, 1, c.stream and p.stream
+    )
+    launch = Launch(
+        pointwise(signature),
+        consumer.launch.n,
+        grain(signature) & -64,
+        (),
+        (producer.launch, consumer.launch),
+        signature,
+    )
     launch.address = launch.kernel.address()
     slots = (*consumer.slots[:outputs], *[a for _, a, _ in operands], *values)
     storages = (*consumer.storages[:outputs], *[s for _, _, s in operands])

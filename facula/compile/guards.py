@@ -30,7 +30,10 @@ class Guards:
         self._function(step)
         self.words: list[tuple[int, int]] = []
         for tensor in captured:
-            self.words += [(id(tensor) + 8 * native.T_DATA, tensor._data), (id(tensor) + 8 * native.T_LAYOUT, id(tensor._layout))]
+            self.words += [
+                (id(tensor) + 8 * native.T_DATA, tensor._data),
+                (id(tensor) + 8 * native.T_LAYOUT, id(tensor._layout)),
+            ]
         self.kept = captured
 
     def _function(self, function: Any) -> None:

@@ -64,7 +64,9 @@ class Program:
     address of the input at hand.
     """
 
-    def __init__(self, instructions: Sequence[Instruction], inputs: Sequence[Any], guards: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, instructions: Sequence[Instruction], inputs: Sequence[Any], guards: Sequence[tuple[int, int]]
+    ) -> None:
         self.count = len(instructions)
         self.rows = (ctypes.c_int64 * (4 * max(1, self.count)))()
         self.kept: list[Any] = []
@@ -92,7 +94,13 @@ class Program:
         self.guard_count = len(guards)
         self.addresses = [t._data for t in inputs]
         self.call = replayer()
-        self.arguments = (ctypes.addressof(self.rows), self.count, ctypes.addressof(self.guards), self.guard_count, self.release)
+        self.arguments = (
+            ctypes.addressof(self.rows),
+            self.count,
+            ctypes.addressof(self.guards),
+            self.guard_count,
+            self.release,
+        )
         _kept.append(self.call)
 
     def run(self, inputs: Sequence[Any]) -> bool:

@@ -118,7 +118,9 @@ def _user_line() -> str:
     frame: Any = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if f"{'/'}facula{'/'}" not in name.replace("\\", "/") or name.replace("\\", "/").rsplit("/facula/", 1)[1].startswith("tests/"):
+        if f"{'/'}facula{'/'}" not in name.replace("\\", "/") or name.replace("\\", "/").rsplit("/facula/", 1)[
+            1
+        ].startswith("tests/"):
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "an unknown line"
@@ -146,5 +148,3 @@ def rebuilt(value: Any, tensors: Any) -> Any:
     if isinstance(value, dict):
         return {key: rebuilt(item, tensors) for key, item in value.items()}
     return value
-
-

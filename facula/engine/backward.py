@@ -147,7 +147,9 @@ class Walk:
             if not self.keep:
                 node.release()
             results = list(results)
-            for i in range(len(edges)):  # each gradient is let go of at once, so that its last user may take its memory over
+            for i in range(
+                len(edges)
+            ):  # each gradient is let go of at once, so that its last user may take its memory over
                 gradient = results[i]
                 results[i] = None
                 if gradient is not None and edges[i] is not None:

@@ -24,7 +24,9 @@ class Node(NodeBase):  # type: ignore[misc]
 
     __slots__ = ("__weakref__",)
 
-    def __init__(self, operator: Any, edges: tuple[Any, ...], outputs: tuple[Layout, ...], saved: Any, versions: Any) -> None:
+    def __init__(
+        self, operator: Any, edges: tuple[Any, ...], outputs: tuple[Layout, ...], saved: Any, versions: Any
+    ) -> None:
         self.operator, self.edges, self.outputs = operator, edges, outputs
         self.saved, self.versions = saved, versions
         self.sequence = next_sequence()

@@ -29,24 +29,42 @@ class Modes(threading.local):
 modes = Modes()
 
 
+def _special(name: str) -> Any:
+    """An attribute that, while set, keeps native code away."""
+
+    def get(self: Any) -> Any:
+        return self.__dict__.get(name, getattr(Modes, name))
+
+    def set(self: Any, value: Any) -> None:
+        self.__dict__[name] = value
+        if threading.get_ident() == _owner:
+            listening = self.interpreters or self.recorder is not None or self.saved_tensor_hooks or self.anomaly
+            word = native.STATE[native.S_MODE] & ~native.MODE_SLOW
+            native.STATE[native.S_MODE] = word | native.MODE_SLOW if listening else word
+
+    return property(get, set)
+
+
 class NativeModes(Modes):
-    """The same, telling native code in one word what it must know: whether to record, and whether to stay away.
+    """The same, with what native code must know in one word: whether to record, and whether to stay away.
 
     The word speaks for one thread, the one that imported facula; in others native code always stays away.
     """
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if threading.get_ident() == _owner:
-            native.STATE[native.S_MODE] = (native.MODE_GRAD if self.grad_enabled else 0) | (
-                native.MODE_SLOW if self.interpreters or self.recorder is not None or self.saved_tensor_hooks or self.anomaly else 0
-            )
+    interpreters = _special("interpreters")
+    recorder = _special("recorder")
+    saved_tensor_hooks = _special("saved_tensor_hooks")
+    anomaly = _special("anomaly")
 
 
 _owner = threading.get_ident()
 if not settings.reference:
-    from facula.runtime import native
+    from facula.runtime.objects import native  # with the native types installed
 
+    _elsewhere = threading.local()
+    NativeModes.grad_enabled = native.mode_property(  # type: ignore[assignment]
+        lambda modes: getattr(_elsewhere, "grad_enabled", True), lambda modes, value: setattr(_elsewhere, "grad_enabled", value)
+    )
     modes = NativeModes()
 
 

@@ -231,7 +231,9 @@ class Emitter:
         joined = []
         for a, b in zip(first, second, strict=True):
             verify.check("join", a.type, b.type)
-            joined.append(self.value(a.type, f"phi {a.type.llvm} [ {a.ref}, %{first_block} ], [ {b.ref}, %{second_block} ]"))
+            joined.append(
+                self.value(a.type, f"phi {a.type.llvm} [ {a.ref}, %{first_block} ], [ {b.ref}, %{second_block} ]")
+            )
         return tuple(joined) if isinstance(result, tuple) else joined[0]
 
     # -- conversions ----------------------------------------------------------------------------------------------
@@ -294,7 +296,9 @@ class Emitter:
         if a.type.element is ty.f16:
             bits = self.cast(self.bitcast(a, to.with_element(ty.u16)), unsigned)
             magnitude = (bits & 0x7FFF) << 13
-            scaled = self.bitcast(self.bitcast(magnitude, to) * 2.0**112, unsigned)  # moves the exponent, subnormal or not
+            scaled = self.bitcast(
+                self.bitcast(magnitude, to) * 2.0**112, unsigned
+            )  # moves the exponent, subnormal or not
             special = self.compare("ge", magnitude, self.constant(unsigned, 0x0F800000))
             return self.bitcast(self.select(special, magnitude | 0x7F800000, scaled) | ((bits & 0x8000) << 16), to)
         bits = self.bitcast(a, unsigned)
@@ -302,7 +306,9 @@ class Emitter:
         normal = (magnitude - 0x38000000 + 0xFFF + ((magnitude >> 13) & 1)) >> 13
         # Adding 1/2 lets the processor round a subnormal: its last place is then 2**-24.
         subnormal = self.bitcast(self.bitcast(magnitude, a.type) + 0.5, unsigned) - 0x3F000000
-        special = self.select(magnitude > 0x7F800000, ((magnitude >> 13) & 0x3FF) | 0x7E00, self.constant(unsigned, 0x7C00))
+        special = self.select(
+            magnitude > 0x7F800000, ((magnitude >> 13) & 0x3FF) | 0x7E00, self.constant(unsigned, 0x7C00)
+        )
         chosen = self.select(magnitude < 0x38800000, subnormal, normal)
         chosen = self.select(magnitude >= 0x477FF000, special, chosen) | ((bits >> 16) & 0x8000)
         return self.bitcast(self.cast(chosen, to.with_element(ty.u16)), to)
@@ -340,7 +346,9 @@ class Emitter:
             return self.extract(a, lanes[0]) if lanes[0] < a.type.lanes else self.extract(b, lanes[0] - a.type.lanes)
         picks = ", ".join(f"i32 {i}" for i in lanes)
         t = ty.vec(a.type.element, len(lanes))
-        return self.value(t, f"shufflevector {a.type.llvm} {a.ref}, {b.type.llvm} {b.ref}, <{len(lanes)} x i32> <{picks}>")
+        return self.value(
+            t, f"shufflevector {a.type.llvm} {a.ref}, {b.type.llvm} {b.ref}, <{len(lanes)} x i32> <{picks}>"
+        )
 
     def reduce(self, op: str, a: Value) -> Value:
         if op in ("min", "max"):
@@ -376,7 +384,11 @@ class Emitter:
             verify.check("mask", mask.type, result)
             name = f"llvm.masked.load.{self.suffix(raw_type)}.p0"
             raw = self.call(
-                raw_type, name, (f"ptr align {align}", p.ref), (mask.type.llvm, mask.ref), (raw_type.llvm, "zeroinitializer")
+                raw_type,
+                name,
+                (f"ptr align {align}", p.ref),
+                (mask.type.llvm, mask.ref),
+                (raw_type.llvm, "zeroinitializer"),
             )
         return self._from_memory(result, raw)
 

@@ -20,17 +20,73 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from facula.kernel import cache, link, source, target
+from facula.kernel.emit import Module
 from facula.kernel.errors import KernelError
 from facula.kernel.lower import launch_entry, lower_kernel, parallel, unroll
-from facula.kernel.emit import Module
 from facula.kernel.types import (
-    Type, b1, bf16, f16, f32, f64, i8, i16, i32, i64, ptr, u8, u16, u32, u64, vec,
+    Type,
+    b1,
+    bf16,
+    f16,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    ptr,
+    u8,
+    u16,
+    u32,
+    u64,
+    vec,
 )  # fmt: skip
 from facula.kernel.values import (
-    Value, absolute, address_of, any_lane, as_pointer, atomic, atomic_load, atomic_store, barrier, bitcast, call_address,
-    call_extern, call_kernel, cast, ceil, compare_exchange, copysign, external, floor, fma, gather, insert, iota, load, maximum, minimum,
-    offset, pause, popcount, prefetch, reduce, remainder, rint, select, shuffle, splat, sqrt, stack_array, store,
-    tail_mask, trunc, udiv, urem, ushr, when,
+    Value,
+    absolute,
+    address_of,
+    any_lane,
+    as_pointer,
+    atomic,
+    atomic_load,
+    atomic_store,
+    barrier,
+    bitcast,
+    call_address,
+    call_extern,
+    call_kernel,
+    cast,
+    ceil,
+    compare_exchange,
+    copysign,
+    external,
+    floor,
+    fma,
+    gather,
+    insert,
+    iota,
+    load,
+    maximum,
+    minimum,
+    offset,
+    pause,
+    popcount,
+    prefetch,
+    reduce,
+    remainder,
+    rint,
+    select,
+    shuffle,
+    splat,
+    sqrt,
+    stack_array,
+    store,
+    tail_mask,
+    trunc,
+    udiv,
+    urem,
+    ushr,
+    when,
 )  # fmt: skip
 
 __all__ = [
@@ -71,7 +127,9 @@ class Kernel:
             names = code.co_varnames[: code.co_argcount]
             for name in names:
                 if not isinstance(annotations.get(name), Type) and not self.inline:
-                    raise KernelError(f"{code.co_filename}:{code.co_firstlineno}: parameter {name} of {self.name} has no kernel type")
+                    raise KernelError(
+                        f"{code.co_filename}:{code.co_firstlineno}: parameter {name} of {self.name} has no kernel type"
+                    )
             self._parameters = [(name, annotations.get(name)) for name in names]
         return self._parameters
 
@@ -115,8 +173,10 @@ class Kernel:
         else:
             arguments = ", ".join(f"{type.llvm} %{name}" for name, type in self.parameters)
             result = "void" if self.result is None else self.result.llvm
-            returned = f"  call void @{symbol}({arguments})\n  ret void" if self.result is None else (
-                f"  %r = call {result} @{symbol}({arguments})\n  ret {result} %r"
+            returned = (
+                f"  call void @{symbol}({arguments})\n  ret void"
+                if self.result is None
+                else (f"  %r = call {result} @{symbol}({arguments})\n  ret {result} %r")
             )
             module.functions.append(f"define {result} @{self.symbol}({arguments}) nounwind {{\n{returned}\n}}\n")
         return module.text()

@@ -160,9 +160,7 @@ class Walker:
             self.assign(node.target, values.cast(self.eval(node.value), self.eval(node.annotation)))
 
     def do_AugAssign(self, node: ast.AugAssign) -> None:
-        read = ast.copy_location(
-            ast.BinOp(_as_load(node.target), node.op, node.value), node
-        )
+        read = ast.copy_location(ast.BinOp(_as_load(node.target), node.op, node.value), node)
         self.assign(node.target, self.eval(read))
 
     def assign(self, target: ast.expr, value: Any) -> None:
@@ -325,7 +323,9 @@ class Walker:
         )  # fmt: skip
         if changed:
             raise KernelError(f"a parallel loop may not change {', '.join(changed)}: its iterations run in any order")
-        if any(isinstance(n, ast.Return) for s in node.body for n in ast.walk(s)) or _leaves_early(node.body, (ast.Break,)):
+        if any(isinstance(n, ast.Return) for s in node.body for n in ast.walk(s)) or _leaves_early(
+            node.body, (ast.Break,)
+        ):
             raise KernelError("a parallel loop cannot be left by break or return: its iterations run in any order")
 
     def _carried(self, body: list[ast.stmt], index: str = "") -> list[tuple[str, Any]]:
@@ -346,7 +346,9 @@ class Walker:
         if isinstance(leaf, int):
             return self.ops.constant(ty.i64, leaf)
         if isinstance(leaf, float):
-            raise KernelError(f"{name!r} starts as the number {leaf} and changes in a loop: give it a type, f32({leaf})")
+            raise KernelError(
+                f"{name!r} starts as the number {leaf} and changes in a loop: give it a type, f32({leaf})"
+            )
         return leaf
 
 
@@ -355,7 +357,9 @@ def _leaves_early(body: list[ast.stmt], how: tuple[type[ast.stmt], ...] = (ast.B
     for statement in body:
         if isinstance(statement, how):
             return True
-        if isinstance(statement, ast.If) and (_leaves_early(statement.body, how) or _leaves_early(statement.orelse, how)):
+        if isinstance(statement, ast.If) and (
+            _leaves_early(statement.body, how) or _leaves_early(statement.orelse, how)
+        ):
             return True
     return False
 
@@ -473,7 +477,11 @@ class Lowering(Walker):
         if any(isinstance(n, ast.Return) for s in body[:-1] for n in ast.walk(s)):
             raise KernelError(f"{kernel.name} is inlined, so it can return only in its last statement")
         saved = self.function, self.globals, self.captured, self.env
-        self.function, self.globals, self.captured = kernel.function, kernel.function.__globals__, captured(kernel.function)
+        self.function, self.globals, self.captured = (
+            kernel.function,
+            kernel.function.__globals__,
+            captured(kernel.function),
+        )
         self.env = {name: value for (name, _), value in zip(kernel.parameters, bound, strict=True)}
         self.inlined.append(kernel)
         result = None
@@ -516,18 +524,27 @@ class Lowering(Walker):
             variants = [flatten(env[name]) for _, env in edges]
             if len({len(v) for v in variants}) != 1:
                 raise KernelError(f"the list {name!r} has different lengths where branches meet")
-            leaves = [self._phi(name, [(label, v[i]) for (label, _), v in zip(edges, variants, strict=True)]) for i in range(len(variants[0]))]
+            leaves = [
+                self._phi(name, [(label, v[i]) for (label, _), v in zip(edges, variants, strict=True)])
+                for i in range(len(variants[0]))
+            ]
             merged[name] = rebuild(edges[0][1][name], iter(leaves))
         return merged
 
     def _phi(self, name: str, incoming: list[tuple[str, Any]]) -> Any:
         first = incoming[0][1]
-        if all(x is first or (isinstance(x, Value) and isinstance(first, Value) and x.ref == first.ref and x.type is first.type) for _, x in incoming):
+        if all(
+            x is first
+            or (isinstance(x, Value) and isinstance(first, Value) and x.ref == first.ref and x.type is first.type)
+            for _, x in incoming
+        ):
             return first
         if not any(isinstance(x, Value) for _, x in incoming):
             if all(type(x) is type(first) and x == first for _, x in incoming):
                 return first
-            raise KernelError(f"{name!r} is {first!r} on one path and {incoming[1][1]!r} on another: give it a type, i64({first!r})")
+            raise KernelError(
+                f"{name!r} is {first!r} on one path and {incoming[1][1]!r} on another: give it a type, i64({first!r})"
+            )
         like = next(x for _, x in incoming if isinstance(x, Value))
         cast = [(label, x if isinstance(x, Value) else self.ops.constant(like.type, x)) for label, x in incoming]
         for _, x in cast:
@@ -665,7 +682,9 @@ class Lowering(Walker):
             raise KernelError("a range loop has one variable")
         like = next((b for b in (bounds.stop, bounds.start, bounds.step) if isinstance(b, Value)), None)
         type = like.type if like is not None else ty.i64
-        start, stop, step = (b if isinstance(b, Value) else self.ops.constant(type, b) for b in (bounds.start, bounds.stop, bounds.step))
+        start, stop, step = (
+            b if isinstance(b, Value) else self.ops.constant(type, b) for b in (bounds.start, bounds.stop, bounds.step)
+        )
         descending = not isinstance(bounds.step, Value) and bounds.step < 0
         emitter, index_name = self.emitter, node.target.id
         carried = self._carried(node.body, index_name)
@@ -754,7 +773,9 @@ class Lowering(Walker):
         self.check_parallel(node)
         emitter = self.emitter
         read = {n.id for s in node.body for n in ast.walk(s) if isinstance(n, ast.Name)}
-        shared = [(n, leaf) for n in sorted(read) if n in self.env for leaf in flatten(self.env[n]) if isinstance(leaf, Value)]
+        shared = [
+            (n, leaf) for n in sorted(read) if n in self.env for leaf in flatten(self.env[n]) if isinstance(leaf, Value)
+        ]
         context = emitter.name()
         slots = [0]  # of 64 bytes
         for _, leaf in shared:
@@ -782,16 +803,32 @@ class Lowering(Walker):
             low, high = (Value(inner.emitter, ty.i64, n) for n in ("%lo", "%hi"))
             inner.env["__lo"], inner.env["__hi"] = low, high
             loop = ast.copy_location(
-                ast.For(node.target, ast.copy_location(ast.Call(ast.Name("range", ast.Load()), [ast.Name("__lo", ast.Load()), ast.Name("__hi", ast.Load())], []), node), node.body, []),
+                ast.For(
+                    node.target,
+                    ast.copy_location(
+                        ast.Call(
+                            ast.Name("range", ast.Load()),
+                            [ast.Name("__lo", ast.Load()), ast.Name("__hi", ast.Load())],
+                            [],
+                        ),
+                        node,
+                    ),
+                    node.body,
+                    [],
+                ),
                 node,
             )
             ast.fix_missing_locations(loop)
             inner.run([loop])
         symbol = f"body{len(emitter.module.functions)}_{emitter.count}"
         emitter.module.functions.append(inner.finish(symbol, "ptr %context, i64 %lo, i64 %hi", "internal"))
-        low, high, grain = (b if isinstance(b, Value) else self.ops.constant(ty.i64, b) for b in (bounds.lo, bounds.hi, bounds.grain))
+        low, high, grain = (
+            b if isinstance(b, Value) else self.ops.constant(ty.i64, b) for b in (bounds.lo, bounds.hi, bounds.grain)
+        )
         emitter.module.declare("facula_parallel", "declare void @facula_parallel(ptr, ptr, i64, i64, i64)")
-        emitter.line(f"call void @facula_parallel(ptr @{symbol}, ptr {context}, i64 {low.ref}, i64 {high.ref}, i64 {grain.ref})")
+        emitter.line(
+            f"call void @facula_parallel(ptr @{symbol}, ptr {context}, i64 {low.ref}, i64 {high.ref}, i64 {grain.ref})"
+        )
 
     def finish(self, symbol: str, parameters: str, linkage: str = "") -> str:
         """The whole function's text."""
@@ -842,7 +879,9 @@ def launch_entry(kernel: Any, module: Module, symbol: str, exported: str) -> Non
     for i, (name, type) in enumerate(kernel.parameters[:-2] if not given else ()):
         lines.append(f"  %p{i} = getelementptr i64, ptr %slots, i64 {i}")
         if type.is_float and type.bits < 32:
-            raise KernelError(f"{kernel.name}: the parameter {name} of a launchable kernel cannot be {type}: take an f32")
+            raise KernelError(
+                f"{kernel.name}: the parameter {name} of a launchable kernel cannot be {type}: take an f32"
+            )
         slot_type = ty.f64 if type.is_float else type if type.kind == "p" else ty.i64
         lines.append(f"  %s{i} = load {slot_type.llvm}, ptr %p{i}, align 8")
         reference = f"%s{i}"

@@ -135,7 +135,9 @@ def _describe_object(value: Any, visiting: tuple[int, ...]) -> str:
     if isinstance(value, type):
         if _settled(getattr(sys.modules.get(kind.__module__), "__file__", None) or "", kind.__module__):
             return name
-        methods = {k: v for k, v in vars(kind).items() if isinstance(v, (python_types.FunctionType, int, float, str, Type))}
+        methods = {
+            k: v for k, v in vars(kind).items() if isinstance(v, (python_types.FunctionType, int, float, str, Type))
+        }
         return name + describe(list(methods.items()), visiting)
     if hasattr(value, "dtype") and hasattr(value, "tobytes"):  # NumPy's numbers and arrays
         return f"{value.dtype}{value.shape}{value.tobytes().hex()}"

@@ -22,7 +22,9 @@ class Target:
         self.has_fma = features.get("fma", False) if self.is_x86 else True
         self.has_f16 = features.get("f16c", False) if self.is_x86 else True
         if self.is_x86:
-            self.vector_bits = 512 if features.get("avx512f") and features.get("avx512vl") else 256 if features.get("avx2") else 128
+            self.vector_bits = (
+                512 if features.get("avx512f") and features.get("avx512vl") else 256 if features.get("avx2") else 128
+            )
         else:
             self.vector_bits = 128
 

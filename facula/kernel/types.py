@@ -100,9 +100,7 @@ bf16 = Type("bf16", "i16", "f", 16)  # its bits: most processors have no bfloat,
 f32 = Type("f32", "float", "f", 32)
 f64 = Type("f64", "double", "f", 64)
 
-scalar_types: dict[str, Type] = {
-    t.name: t for t in (b1, i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64)
-}
+scalar_types: dict[str, Type] = {t.name: t for t in (b1, i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64)}
 
 _pointers: dict[int, Pointer] = {}
 _vectors: dict[tuple[int, int], Type] = {}

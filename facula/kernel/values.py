@@ -170,7 +170,13 @@ def compare(op: str, a: Operand, b: Operand) -> Value:
 
 def floor_divide(a: Operand, b: Operand) -> Value:
     """Division rounded towards minus infinity, as Python's //."""
-    if isinstance(b, int) and not isinstance(b, bool) and b > 0 and b & (b - 1) == 0 and _any_value((a,)).type.is_integer:
+    if (
+        isinstance(b, int)
+        and not isinstance(b, bool)
+        and b > 0
+        and b & (b - 1) == 0
+        and _any_value((a,)).type.is_integer
+    ):
         return a >> (b.bit_length() - 1)  # type: ignore[no-any-return]
     a, b = _pair(a, b, "//")
     if a.type.is_float:
@@ -184,7 +190,13 @@ def floor_divide(a: Operand, b: Operand) -> Value:
 
 def modulo(a: Operand, b: Operand) -> Value:
     """The remainder with the sign of the divisor, as Python's %."""
-    if isinstance(b, int) and not isinstance(b, bool) and b > 0 and b & (b - 1) == 0 and _any_value((a,)).type.is_integer:
+    if (
+        isinstance(b, int)
+        and not isinstance(b, bool)
+        and b > 0
+        and b & (b - 1) == 0
+        and _any_value((a,)).type.is_integer
+    ):
         return a & (b - 1)  # type: ignore[no-any-return]
     a, b = _pair(a, b, "%")
     remainder = a.ops.binary("rem", a, b)
@@ -393,7 +405,12 @@ def load(pointer: Value, index: Operand = 0, lanes: int = 1, mask: Value | None 
 
 
 def store(
-    pointer: Value, index: Operand, value: Operand, mask: Value | None = None, aligned: bool = False, stream: bool = False
+    pointer: Value,
+    index: Operand,
+    value: Operand,
+    mask: Value | None = None,
+    aligned: bool = False,
+    stream: bool = False,
 ) -> None:
     """Write one value or a vector. `stream` bypasses the caches (address aligned to the vector)."""
     target = pointer.type.target  # type: ignore[attr-defined]

@@ -63,7 +63,10 @@ RULES: dict[str, Rule] = {
         "two types of as many bits",
         lambda a, b: a.bits == b.bits and (a.kind == "p") == (b.kind == "p"),
     ),
-    "cast": ("numbers or truth values with as many lanes", lambda a, b: a.lanes == b.lanes and "p" not in (a.kind, b.kind)),
+    "cast": (
+        "numbers or truth values with as many lanes",
+        lambda a, b: a.lanes == b.lanes and "p" not in (a.kind, b.kind),
+    ),
     "splat": ("a scalar", lambda a: a.lanes == 1),
     "load": ("a pointer", lambda p: isinstance(p, Pointer)),
     "store": ("a pointer and a value of its type", lambda p, v: isinstance(p, Pointer) and p.target is v.element),

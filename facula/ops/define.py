@@ -127,7 +127,9 @@ class Operator:
             elif name in self.defaults:
                 bound.append(self.defaults[name])
             else:
-                raise TypeError(f"{self.name}() missing required argument '{name}' (pos {self.parameters.index(name) + 1})")
+                raise TypeError(
+                    f"{self.name}() missing required argument '{name}' (pos {self.parameters.index(name) + 1})"
+                )
         if kwargs:
             unknown = next(iter(kwargs))
             clash = unknown in self.parameters
@@ -140,7 +142,9 @@ class Operator:
     def _by_keyword(self, *bound: Any) -> Any:
         """Every argument in order of the parameters, handed on as the forward takes them."""
         names = self.parameters[self.positional :]
-        return self.forward_function(*bound[: self.positional], **dict(zip(names, bound[self.positional :], strict=True)))
+        return self.forward_function(
+            *bound[: self.positional], **dict(zip(names, bound[self.positional :], strict=True))
+        )
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and leave a node behind if an input requires grad."""
@@ -191,7 +195,9 @@ class Operator:
                 if isinstance(value, TensorBase):
                     if value._requires_grad:
                         found.append(name)
-                elif isinstance(value, (list, tuple)) and any(isinstance(v, TensorBase) and v._requires_grad for v in value):
+                elif isinstance(value, (list, tuple)) and any(
+                    isinstance(v, TensorBase) and v._requires_grad for v in value
+                ):
                     found.append(name)
         return tuple(found)
 
@@ -231,7 +237,9 @@ class Operator:
                     version -= 1
             saved.append(value)
             versions.append(version)
-        info = _Recorded(self, needed, names, [len(values[n]) if not isinstance(values[n], TensorBase) else 0 for n in needed])
+        info = _Recorded(
+            self, needed, names, [len(values[n]) if not isinstance(values[n], TensorBase) else 0 for n in needed]
+        )
         layouts = tuple(o._layout if isinstance(o, TensorBase) else None for o in outputs)
         return Node(info, tuple(edges), layouts, tuple(saved), tuple(versions))  # type: ignore[arg-type]
 
@@ -240,7 +248,13 @@ class Operator:
             return values[name]
         if name.endswith("_layout"):
             value = values[name[:-7]]
-            return value._layout if isinstance(value, TensorBase) else value if value is None else [v._layout for v in value]
+            return (
+                value._layout
+                if isinstance(value, TensorBase)
+                else value
+                if value is None
+                else [v._layout for v in value]
+            )
         if name == "needs":
             return tuple(n in needed for n in self.rules)
         raise TypeError(f"the gradient of {self.name} names {name!r}, which is neither an input nor an output")
@@ -340,7 +354,13 @@ def composite(
         public = with_out(function_, name or function_.__name__) if out else function_
         if public is function_:
             public.operator = None  # type: ignore[attr-defined]
-        publish(name or function_.__name__, public, method=method, namespaces=namespaces if function else (), aliases=aliases)
+        publish(
+            name or function_.__name__,
+            public,
+            method=method,
+            namespaces=namespaces if function else (),
+            aliases=aliases,
+        )
         return public
 
     return define
@@ -383,5 +403,7 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def layout_of(tensor: Any, what: str, position: int = 1, argument: str = "input") -> Layout:
     """The layout of an argument that must be a tensor; torch's TypeError otherwise."""
     if not isinstance(tensor, TensorBase):
-        raise TypeError(f"{what}(): argument '{argument}' (position {position}) must be Tensor, not {type(tensor).__name__}")
+        raise TypeError(
+            f"{what}(): argument '{argument}' (position {position}) must be Tensor, not {type(tensor).__name__}"
+        )
     return tensor._layout

@@ -26,7 +26,8 @@ from facula.engine.modes import modes
 from facula.ops.define import OPERATORS, _backward_name, parameters_of, publish
 from facula.ops.dispatch import Launch, check_devices
 from facula.ops.expression import Expr, constant, differentiate, substitute, variable, variables, zero
-from facula.ops.kernels.pointwise import Operand, Signature, grain, pointwise as pointwise_kernel
+from facula.ops.kernels.pointwise import Operand, Signature, grain
+from facula.ops.kernels.pointwise import pointwise as pointwise_kernel
 from facula.runtime.objects import REFERENCE, TensorBase, new_tensor
 
 if not REFERENCE:
@@ -41,8 +42,16 @@ class Plan:
 
     __slots__ = ("compute", "expressions", "launch", "operator", "outs", "tensor_inputs")
 
-    def __init__(self, operator: Any, launch: Launch, outs: tuple[Layout, ...], compute: dt.dtype, tensor_inputs: tuple[int, ...]) -> None:
-        self.operator, self.launch, self.outs, self.compute, self.tensor_inputs = operator, launch, outs, compute, tensor_inputs
+    def __init__(
+        self, operator: Any, launch: Launch, outs: tuple[Layout, ...], compute: dt.dtype, tensor_inputs: tuple[int, ...]
+    ) -> None:
+        self.operator, self.launch, self.outs, self.compute, self.tensor_inputs = (
+            operator,
+            launch,
+            outs,
+            compute,
+            tensor_inputs,
+        )
 
 
 class _Plans(dict[Any, Any]):
@@ -103,9 +112,7 @@ class PointwiseOperator:
         for position, x in enumerate(operands):
             if isinstance(x, TensorBase):
                 described.append((x._layout.dtype, not x._layout.shape, False))
-            elif isinstance(x, Number):
-                described.append((number_dtype(x), True, True))
-            elif isinstance(x, complex):
+            elif isinstance(x, Number) or isinstance(x, complex):
                 described.append((number_dtype(x), True, True))
             else:
                 raise TypeError(
@@ -116,9 +123,11 @@ class PointwiseOperator:
         if self.result == "float" and compute.kind not in "fc":
             compute = dt.get_default_dtype()
         if not self.integers and compute.kind in "fc":
-            raise NotImplementedError(f'"{self.name}_cpu" not implemented for \'{compute.scalar_name}\'')
-        if self.refuse_bool is not None and compute is dt.bool and any(
-            isinstance(x, TensorBase) and x._layout.dtype is dt.bool for x in operands
+            raise NotImplementedError(f"\"{self.name}_cpu\" not implemented for '{compute.scalar_name}'")
+        if (
+            self.refuse_bool is not None
+            and compute is dt.bool
+            and any(isinstance(x, TensorBase) and x._layout.dtype is dt.bool for x in operands)
         ):
             raise RuntimeError(self.refuse_bool)
         if self.result == "bool":
@@ -134,7 +143,15 @@ class PointwiseOperator:
         device = check_devices(self.name, operands)
         tensors = [x for x in operands if isinstance(x, TensorBase)]
         shapes = [t._layout.shape for t in tensors]
-        shape = broadcast_shapes(*shapes) if len(shapes) > 1 else shapes[0] if shapes else out._layout.shape if out is not None else ()
+        shape = (
+            broadcast_shapes(*shapes)
+            if len(shapes) > 1
+            else shapes[0]
+            if shapes
+            else out._layout.shape
+            if out is not None
+            else ()
+        )
         if out is not None:
             target = out._layout
             if target.shape != shape and (not self.spreads or broadcast_shapes(shape, target.shape) != target.shape):
@@ -146,12 +163,16 @@ class PointwiseOperator:
                 raise errors.internal_overlap()
             outs: tuple[Layout, ...] = (target,)
         else:
-            stride = elementwise_stride(shape, [(t._layout.shape, t._layout.stride) for t in tensors]) if tensors else None
+            stride = (
+                elementwise_stride(shape, [(t._layout.shape, t._layout.stride) for t in tensors]) if tensors else None
+            )
             outs = (layout(shape, stride, result, device or CPU),) * len(self.expressions)
         launch = self._launch(operands, numbers, outs, compute, shape)
         return Plan(self, launch, outs, compute, tuple(i for i, x in enumerate(operands) if isinstance(x, TensorBase)))
 
-    def _launch(self, operands: Sequence[Any], numbers: dict[str, Any], outs: tuple[Layout, ...], compute: dt.dtype, shape: Any) -> Launch:
+    def _launch(
+        self, operands: Sequence[Any], numbers: dict[str, Any], outs: tuple[Layout, ...], compute: dt.dtype, shape: Any
+    ) -> Launch:
         tensors = [(n, x._layout) for n, x in zip(self.inputs, operands, strict=True) if isinstance(x, TensorBase)]
         strides = [o.stride for o in outs] + [broadcast_stride(l.shape, l.stride, shape) for _, l in tensors]
         sizes, steps = collapse(shape, strides)
@@ -163,7 +184,9 @@ class PointwiseOperator:
         }  # fmt: skip
         expressions = substitute(self.expressions, replaced) if replaced else self.expressions
         kind = "f" if compute.kind == "f" else "i"
-        passed = [n for n, x in zip(self.inputs, operands, strict=True) if not isinstance(x, TensorBase)] + list(numbers)
+        passed = [n for n, x in zip(self.inputs, operands, strict=True) if not isinstance(x, TensorBase)] + list(
+            numbers
+        )
         signature = Signature(
             tuple(expressions), tuple(described[: len(outs)]), tuple(described[len(outs) :]),
             tuple((n, kind) for n in passed), compute.code, len(sizes),
@@ -192,7 +215,9 @@ class PointwiseOperator:
         scalars: tuple[Any, ...] = ()
         if len(plan.tensor_inputs) != len(operands) or given:
             convert = float if plan.compute.kind == "f" else _word
-            scalars = tuple([convert(x) for x in operands if not isinstance(x, TensorBase)] + [convert(v) for v in given.values()])
+            scalars = tuple(
+                [convert(x) for x in operands if not isinstance(x, TensorBase)] + [convert(v) for v in given.values()]
+            )
         plan.launch((*results, *[operands[i] for i in plan.tensor_inputs]), len(results), scalars)
         if out is not None:
             out._storage.version += 1
@@ -212,7 +237,9 @@ class PointwiseOperator:
         self, plan: Plan, operands: Sequence[Any], numbers: dict[str, Any], results: Sequence[Any], written: bool = False
     ) -> Node:  # fmt: skip
         """Make the node of a call that has run. `written`: the result is the first operand, changed in place."""
-        needed = tuple([i for i in plan.tensor_inputs if operands[i]._requires_grad and operands[i]._layout.dtype.kind in "fc"])
+        needed = tuple(
+            [i for i in plan.tensor_inputs if operands[i]._requires_grad and operands[i]._layout.dtype.kind in "fc"]
+        )
         derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers))
         if self.table is not None and not numbers and not written and len(results) == 1:
             self.table.insert_gradient(operands, plan, needed, derivative)
@@ -247,9 +274,13 @@ class Derivative:
     """The backward of a pointwise operator for some of its inputs: again a pointwise operator, over the incoming
     gradients and exactly the values that the differentiated expression names."""
 
-    def __init__(self, operator: PointwiseOperator, needed: tuple[int, ...], is_number: tuple[bool, ...], given: tuple[str, ...]) -> None:
+    def __init__(
+        self, operator: PointwiseOperator, needed: tuple[int, ...], is_number: tuple[bool, ...], given: tuple[str, ...]
+    ) -> None:
         self.backward_name = operator.backward_name
-        self.self_edge = bool(needed) and needed[0] == 0  # for in-place forms on views: is the first edge the target's own
+        self.self_edge = (
+            bool(needed) and needed[0] == 0
+        )  # for in-place forms on views: is the first edge the target's own
         count = len(operator.expressions)
         fixed = {id(variable(n)): constant(v) for n, v in operator.numbers.items() if n not in given and v is not None}
         expressions = substitute(operator.expressions, fixed)
@@ -262,7 +293,9 @@ class Derivative:
             parts = substitute(parts, fixed)
         else:
             parts = differentiate(list(zip(expressions, gradients, strict=True)), names)
-            outs = {id(e): variable(results[i]) for i, e in enumerate(expressions) if e.arguments and e.operation != "var"}
+            outs = {
+                id(e): variable(results[i]) for i, e in enumerate(expressions) if e.arguments and e.operation != "var"
+            }
             parts = substitute(parts, outs)
         self.zero = [p is zero for p in parts]
         self.parts = [p for p in parts if p is not zero]
@@ -274,7 +307,9 @@ class Derivative:
         self.saved += [(n, None) for n in given if n in used]
         inputs = [f"{grad}{i}" for i in self.grads] + [n for n, position in self.saved if position is not None]
         numbers = {n: None for n, position in self.saved if position is None}
-        self.operator = PointwiseOperator(f"{operator.name}_backward", self.parts, inputs, numbers, "same") if self.parts else None
+        self.operator = (
+            PointwiseOperator(f"{operator.name}_backward", self.parts, inputs, numbers, "same") if self.parts else None
+        )
         if self.operator is not None:
             self.operator.depth = operator.depth + 1
         self.plain = [p is gradients[0] for p in self.parts]
@@ -338,7 +373,10 @@ def _overridden(operator: PointwiseOperator, names: Sequence[str], gradient: Exp
     given = operator.override(**arguments)
     if not isinstance(given, dict):
         given = dict(zip(operator.inputs, given if isinstance(given, tuple) else (given,), strict=False))
-    return [zero if given.get(n) is None else constant(given[n]) if not isinstance(given[n], Expr) else given[n] for n in names]
+    return [
+        zero if given.get(n) is None else constant(given[n]) if not isinstance(given[n], Expr) else given[n]
+        for n in names
+    ]
 
 
 def _word(number: Any) -> int:
@@ -373,7 +411,11 @@ def launch_of(signature: Signature, sizes: Sequence[int], steps: Sequence[Sequen
 def _check_overlap(out: Any, operands: Sequence[Any]) -> None:
     """Refuse to write over memory that an operand reads at other places."""
     for x in operands:
-        if isinstance(x, TensorBase) and x._storage is out._storage and (x._data != out._data or x._layout is not out._layout):
+        if (
+            isinstance(x, TensorBase)
+            and x._storage is out._storage
+            and (x._data != out._data or x._layout is not out._layout)
+        ):
             a, b = x._layout, out._layout
             start, other = ((t._data - out._storage.data) // t._layout.dtype.itemsize for t in (x, out))
             if overlap_status(a.shape, a.stride, start, b.shape, b.stride, other) == "partial":
@@ -409,7 +451,9 @@ def pointwise(
         )  # fmt: skip
         call = _public(made, inputs, defaults, keyword_only, body)
         OPERATORS[made.name] = made
-        publish(made.name, call.native or call, method=method, namespaces=namespaces if function else (), aliases=aliases)
+        publish(
+            made.name, call.native or call, method=method, namespaces=namespaces if function else (), aliases=aliases
+        )
         if in_place and method:
             in_place_call = _public_in_place(made, inputs, defaults, keyword_only)
             for public in (made.name, *aliases):
@@ -419,7 +463,9 @@ def pointwise(
     return define
 
 
-def _public(made: PointwiseOperator, inputs: Sequence[str], defaults: dict[str, Any], keyword_only: Sequence[str], body: Any) -> Any:
+def _public(
+    made: PointwiseOperator, inputs: Sequence[str], defaults: dict[str, Any], keyword_only: Sequence[str], body: Any
+) -> Any:
     count = len(inputs)
 
     def general(*args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -454,7 +500,9 @@ def _public(made: PointwiseOperator, inputs: Sequence[str], defaults: dict[str, 
     return call
 
 
-def _public_in_place(made: PointwiseOperator, inputs: Sequence[str], defaults: dict[str, Any], keyword_only: Sequence[str]) -> Any:
+def _public_in_place(
+    made: PointwiseOperator, inputs: Sequence[str], defaults: dict[str, Any], keyword_only: Sequence[str]
+) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         operands, numbers = _bind(made.name + "_", inputs, defaults, keyword_only, args, kwargs)
         return _in_place[0](made, operands, numbers)
@@ -466,7 +514,12 @@ def _public_in_place(made: PointwiseOperator, inputs: Sequence[str], defaults: d
 
 
 def _bind(
-    name: str, inputs: Sequence[str], defaults: dict[str, Any], keyword_only: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]
+    name: str,
+    inputs: Sequence[str],
+    defaults: dict[str, Any],
+    keyword_only: Sequence[str],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
 ) -> tuple[list[Any], dict[str, Any]]:
     if len(args) > len(inputs):
         raise TypeError(f"{name}() takes {len(inputs)} positional arguments but {len(args)} were given")
@@ -477,7 +530,7 @@ def _bind(
         elif n in defaults:
             operands.append(defaults[n])
         else:
-            raise TypeError(f"{name}() missing 1 required positional arguments: \"{n}\"")
+            raise TypeError(f'{name}() missing 1 required positional arguments: "{n}"')
     numbers = {}
     for n in keyword_only:
         numbers[n] = kwargs.pop(n, defaults.get(n))

@@ -12,21 +12,39 @@ from typing import Any
 from facula.core.layout import CPU
 from facula.kernel import link
 from facula.kernel.language import (
-    address_of, as_pointer, bitcast, call_address, call_extern, external, f64, i8, i64, kernel, offset, ptr, stack_array, unroll,
+    address_of,
+    as_pointer,
+    bitcast,
+    call_address,
+    call_extern,
+    external,
+    f64,
+    i8,
+    i64,
+    kernel,
+    offset,
+    ptr,
+    stack_array,
+    unroll,
 )  # fmt: skip
 from facula.runtime import memory, native
 from facula.runtime.launch import _kept, python_api
-from facula.runtime.native import OBJECT, STATE, as_int, bin_of, decref, fresh_tensor, incref, make_tensor, set_word, state, word
+from facula.runtime.native import (
+    OBJECT,
+    STATE,
+    as_int,
+    bin_of,
+    decref,
+    fresh_tensor,
+    incref,
+    make_tensor,
+    set_word,
+    state,
+    word,
+)
 from facula.runtime.objects import TensorBase
 
 
-def _thread_state() -> int:
-    get = python_api().PyThreadState_Get
-    get.restype = ctypes.c_void_p
-    return int(get())
-
-
-STATE[native.S_OWNER] = _thread_state()  # the thread whose modes the native mode word holds
 SLOTS, MOST_INPUTS, MOST_OUTPUTS, MOST_TAIL, ENTRIES = 16, 4, 3, 2, 64
 C_SLOW, C_TABLE = 0, 1
 (E_KEYS, E_ADDRESS, E_N, E_GRAIN, E_OUT, E_BIN, E_NBYTES, E_TAIL, E_TAILS, E_OUTPUTS, E_KINDS, E_DIFFERENTIABLE, E_INFO) = (
@@ -106,7 +124,9 @@ def make_node(info: OBJECT, arguments: OBJECT, out: OBJECT):
         elif position < 0:
             storage = word(out, native.T_STORAGE)
             incref(storage)
-            value = make_tensor(storage, out[native.T_DATA], word(out, native.T_LAYOUT), word(words, native.S_TENSOR_TYPE))
+            value = make_tensor(
+                storage, out[native.T_DATA], word(out, native.T_LAYOUT), word(words, native.S_TENSOR_TYPE)
+            )
         else:
             value = as_pointer(arguments, OBJECT)[position]
             incref(value)
@@ -159,9 +179,7 @@ def _fast(count: int) -> Any:
         keys = [o[native.TYPE] for o in given]
         hash = i64(0)
         for k in unroll(range(count)):
-            if keys[k] == tensor_type:
-                keys[k] = given[k][native.T_LAYOUT]
-            elif keys[k] == parameter_type:
+            if keys[k] == tensor_type or keys[k] == parameter_type:
                 keys[k] = given[k][native.T_LAYOUT]
             hash = hash * 3 + (keys[k] >> 4)
         entry = offset(entry, ((hash ^ (hash >> 7)) & (ENTRIES - 1)) * ENTRY)
@@ -284,7 +302,9 @@ def _method_kernels(count: int) -> Any:
     def entry(index: int) -> Any:
         @kernel
         def method(self: OBJECT, arguments: OBJECT, given: i64, names: OBJECT) -> OBJECT:
-            return call_method(offset(external(f"facula_contexts_{count}", i64), 2 * index), self, arguments, given, names)
+            return call_method(
+                offset(external(f"facula_contexts_{count}", i64), 2 * index), self, arguments, given, names
+            )
 
         return method
 
@@ -309,7 +329,12 @@ def _addresses(count: int) -> Any:
 
 
 class _MethodDef(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p))
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
 
 
 _FASTCALL_KEYWORDS = 0x82

@@ -108,12 +108,13 @@ class Reduction(Operator):
         self.additive, self.multiplies = combine == "add", combine == "mul"
         self.result, self.needs_elements, self.several = result, needs_elements, several
         self.plans: dict[Any, Plan] = register_cache({})
+        self.geometries: dict[Any, tuple[Shape, int, tuple[int, ...]]] = register_cache({})
 
     def _signature(self, inputs: Sequence[str]) -> Callable[..., Any]:
         """A function that has the parameters of the public one, for `Operator` to read."""
         keywords = {"dtype": None, **self.numbers} if self.takes_dtype else self.numbers
         rest = ", *, " + ", ".join(f"{n}={v!r}" for n, v in keywords.items()) if keywords else ""
-        return eval(f"lambda {', '.join(inputs)}, dim=None, keepdim=False{rest}: None")  # type: ignore[no-any-return]
+        return _function_of(f"lambda {', '.join(inputs)}, dim=None, keepdim=False{rest}: None")
 
     def _apply(self, *bound: Any) -> Any:
         """All arguments in order of the parameters."""
@@ -303,18 +304,28 @@ class Reduction(Operator):
 
         def expanded(values: dict[str, Any]) -> Any:
             own, dim = values["input_layout"], values["dim"]
-            dims = self.dims(dim, own)
-            shape = reduced_shape(own.shape, dims, True)
+            key = (own, tuple(dim) if type(dim) is list else dim)
+            known = self.geometries.get(key)
+            if known is None:
+                dims = self.dims(dim, own)
+                known = reduced_shape(own.shape, dims, True), product([own.shape[d] for d in dims]), dims
+                self.geometries[key] = known
+            shape, values["n"], values["dims"] = known
             for name in ("grad", "out"):
                 if name in values and values[name]._layout.shape != shape:
                     values[name] = values[name].reshape(shape)
-            values["n"], values["dims"] = product([own.shape[d] for d in dims]), dims
             found = rule(**{n: values[n] for n in wanted})
             return found if found._layout.shape == own.shape else found.expand(own.shape)
 
         names = [n for n in wanted if n not in ("n", "dims", "dim")] + ["dim", "input_layout"]
-        source = f"lambda {', '.join(names)}: expanded({{{', '.join(f'{n!r}: {n}' for n in names)}}})"
-        return eval(source, {"expanded": expanded})  # type: ignore[no-any-return]
+        taken = ", ".join(f"{n!r}: {n}" for n in names)
+        return _function_of(f"lambda call: lambda {', '.join(names)}: call({{{taken}}})")(expanded)  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _function_of(source: str) -> Callable[..., Any]:
+    """A function whose parameters are known only now; many reductions share one."""
+    return eval(source)  # type: ignore[no-any-return]
 
 
 def _converted(own: Layout, to: dt.dtype) -> Layout:

@@ -83,7 +83,7 @@ KERNEL: dict[str, Callable[..., Any]] = {
     "mod": lambda a, b: _remainder(a, b),
     "truncdiv": lambda a, b: _truncating_divide(a, b),
     "signbit": lambda a: _sign_bit(a),
-    "fmod": lambda a, b: values.remainder(a, b),
+    "fmod": lambda a, b: _truncating_remainder(a, b),
     "and": lambda a, b: a & b,
     "or": lambda a, b: a | b,
     "xor": lambda a, b: a ^ b,
@@ -124,10 +124,24 @@ def _typed(condition: Value, a: Any, b: Any) -> tuple[Any, Any]:
     raise TypeError("select() between two numbers: give one of them the type of an operand, for example x * 0 + 1")
 
 
+def _integers(divide: Callable[[Value, Value], Value], a: Any, b: Any, quotient: bool) -> Value:
+    """Integer division that cannot trap: the smallest number by -1 wraps around; by 0 gives anything (who launches the
+    kernel looks for zeros)."""
+    if isinstance(b, int) and not isinstance(b, bool) and b not in (0, -1):
+        return divide(a, b)  # type: ignore[arg-type]
+    like = a if isinstance(a, Value) else b
+    a, b = values.adapt(a, like), values.adapt(b, like)
+    if like.type.element.kind == "u":
+        return divide(a, values.select(b == 0, values.cast(1, b.type), b))
+    one = values.cast(1, b.type)
+    result = divide(a, values.select((b == 0) | (b == -1), one, b))
+    return values.select(b == -1, -a, result) if quotient else result
+
+
 def _floor_divide(a: Any, b: Any) -> Any:
     like = a if isinstance(a, Value) else b
     if not like.type.is_float:
-        return a // b
+        return _integers(lambda x, y: x // y, a, b, True)
     a, b = values.adapt(a, like), values.adapt(b, like)
     rest = values.remainder(a, b)
     quotient = (a - rest) / b
@@ -140,9 +154,14 @@ def _floor_divide(a: Any, b: Any) -> Any:
 
 def _truncating_divide(a: Any, b: Any) -> Any:
     like = a if isinstance(a, Value) else b
-    a, b = values.adapt(a, like), values.adapt(b, like)
-    quotient = values.binary("div", a, b)
-    return values.trunc(quotient) if like.type.is_float else quotient
+    if not like.type.is_float:
+        return _integers(lambda x, y: values.binary("div", x, y), a, b, True)
+    return values.trunc(values.binary("div", values.adapt(a, like), values.adapt(b, like)))
+
+
+def _truncating_remainder(a: Any, b: Any) -> Any:
+    like = a if isinstance(a, Value) else b
+    return values.remainder(a, b) if like.type.is_float else _integers(values.remainder, a, b, False)
 
 
 def _sign_bit(x: Value) -> Value:
@@ -154,7 +173,7 @@ def _sign_bit(x: Value) -> Value:
 def _remainder(a: Any, b: Any) -> Any:
     like = a if isinstance(a, Value) else b
     if not like.type.is_float:
-        return a % b
+        return _integers(lambda x, y: x % y, a, b, False)
     a, b = values.adapt(a, like), values.adapt(b, like)
     rest = values.remainder(a, b)
     return values.select((rest != 0) & ((rest < 0) ^ (b < 0)), rest + b, rest)

@@ -13,7 +13,20 @@ from facula.core.layout import CPU
 from facula.core.strides import is_non_overlapping_and_dense
 from facula.engine.modes import modes
 from facula.kernel.language import (
-    as_pointer, f32, f64, host, i64, kernel, load, offset, ptr, specialise, splat, store, tail_mask, unroll,
+    as_pointer,
+    f32,
+    f64,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    unroll,
 )  # fmt: skip
 from facula.kernel.values import Value, cast
 from facula.ops.define import FUNCTIONS, METHODS, parameters_of

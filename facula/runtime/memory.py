@@ -152,7 +152,13 @@ def statistics() -> dict[str, int]:
     if not settings.reference:
         from facula.runtime import native as n
 
-        fields = {"allocated": n.S_ALLOCATED, "reserved": n.S_RESERVED, "cached": n.S_CACHED, "peak": n.S_PEAK, "system_calls": n.S_SYSTEM}
+        fields = {
+            "allocated": n.S_ALLOCATED,
+            "reserved": n.S_RESERVED,
+            "cached": n.S_CACHED,
+            "peak": n.S_PEAK,
+            "system_calls": n.S_SYSTEM,
+        }
         return {name: n.STATE[at] for name, at in fields.items()}
     return dict(_statistics)
 

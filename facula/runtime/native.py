@@ -12,7 +12,16 @@ from typing import Any
 
 from facula.kernel import link
 from facula.kernel.language import (
-    as_pointer, call_address, call_extern, external, i8, i32, i64, kernel, ptr, unroll,
+    as_pointer,
+    call_address,
+    call_extern,
+    external,
+    i8,
+    i32,
+    i64,
+    kernel,
+    ptr,
+    unroll,
 )  # fmt: skip
 from facula.runtime.launch import _kept, make_builtin, python_api
 
@@ -21,17 +30,40 @@ REFERENCE, TYPE = 0, 1
 DATA, NBYTES, VERSION, VIEWS, OWNER, DEVICE, BLOCK, STORAGE_WEAK = 2, 3, 4, 5, 6, 7, 8, 9
 STORAGE_WORDS = 10
 # TensorBase
-T_DATA, T_STORAGE, T_LAYOUT, T_NODE, T_GRAD, T_META, T_BASE, T_BASE_NODE, T_REQUIRES, T_OUTPUT = 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+T_DATA, T_STORAGE, T_LAYOUT, T_NODE, T_GRAD, T_META, T_BASE, T_BASE_NODE, T_REQUIRES, T_OUTPUT = (
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+)
 TENSOR_OBJECTS = (T_STORAGE, T_LAYOUT, T_NODE, T_GRAD, T_META, T_BASE, T_BASE_NODE)
 TENSOR_WORDS = 12
 # NodeBase
-(N_OPERATOR, N_EDGES, N_OUTPUTS, N_SAVED, N_VERSIONS, N_HOOKS, N_PRE, N_TENSOR_HOOKS, N_METADATA, N_SEQUENCE, N_RELEASED) = range(2, 13)
+(
+    N_OPERATOR,
+    N_EDGES,
+    N_OUTPUTS,
+    N_SAVED,
+    N_VERSIONS,
+    N_HOOKS,
+    N_PRE,
+    N_TENSOR_HOOKS,
+    N_METADATA,
+    N_SEQUENCE,
+    N_RELEASED,
+) = range(2, 13)
 NODE_OBJECTS = (N_OPERATOR, N_EDGES, N_OUTPUTS, N_SAVED, N_VERSIONS, N_HOOKS, N_PRE, N_TENSOR_HOOKS, N_METADATA)
 NODE_WORDS = 13
 
 # The state block: words that native code and Python share.
 (S_STORAGE_TYPE, S_TENSOR_TYPE, S_PARAMETER_TYPE, S_NODE_TYPE, S_CPU, S_MODE, S_OWNER, S_SEQUENCE, S_ALLOCATED, S_RESERVED, S_CACHED,
- S_PEAK, S_SYSTEM, S_LAYOUT_BIN, S_LAYOUT_NBYTES, S_NONE, S_NEW_SLOW, S_FLOAT, S_REGENERATE) = range(19)  # fmt: skip
+ S_PEAK, S_SYSTEM, S_LAYOUT_BIN, S_LAYOUT_NBYTES, S_NONE, S_NEW_SLOW, S_FLOAT, S_GET_GRAD, S_SET_GRAD) = range(20)  # fmt: skip
 HUGE = 2 << 20
 STATE = (ctypes.c_int64 * 32)()
 MODE_GRAD, MODE_SLOW = 1, 2
@@ -237,6 +269,30 @@ def py_next_sequence(self: OBJECT, arguments: OBJECT, count: i64) -> OBJECT:
     return call_extern("PyLong_FromLongLong", OBJECT, words[S_SEQUENCE])
 
 
+@kernel
+def py_get_grad(self: OBJECT, arguments: OBJECT, count: i64) -> OBJECT:
+    """Whether this thread records: the word's bit in the thread it speaks for, else what the Python getter says."""
+    words = state()
+    if call_extern("PyThreadState_Get", OBJECT) == word(words, S_OWNER):
+        return call_extern("PyBool_FromLong", OBJECT, words[S_MODE] & MODE_GRAD)
+    return call_extern("PyObject_Vectorcall", OBJECT, word(words, S_GET_GRAD), arguments, count, OBJECT(0))
+
+
+@kernel
+def py_set_grad(self: OBJECT, arguments: OBJECT, count: i64) -> OBJECT:
+    """Make this thread record or not: (modes, value)."""
+    words = state()
+    if call_extern("PyThreadState_Get", OBJECT) == word(words, S_OWNER):
+        truth = call_extern("PyObject_IsTrue", i32, word(arguments, 1))
+        if truth < 0:
+            return 0
+        words[S_MODE] = (words[S_MODE] & ~MODE_GRAD) | i64(truth)
+        nothing = word(words, S_NONE)
+        incref(nothing)
+        return nothing
+    return call_extern("PyObject_Vectorcall", OBJECT, word(words, S_SET_GRAD), arguments, count, OBJECT(0))
+
+
 # -- the types -----------------------------------------------------------------------------------------------------------
 class _Slot(ctypes.Structure):
     _fields_ = (("slot", ctypes.c_int), ("pointer", ctypes.c_void_p))
@@ -261,10 +317,18 @@ _DEFAULT, _BASETYPE, _HAVE_GC = 1 << 18, 1 << 10, 1 << 14
 
 
 def _type(name: str, words: int, slots: list[tuple[int, Any]], members: list[tuple[str, int, int]], gc: bool) -> Any:
-    table = (_Member * (len(members) + 1))(*[_Member(n.encode(), kind, 8 * at, n == "__weaklistoffset__", None) for n, at, kind in members])
+    table = (_Member * (len(members) + 1))(
+        *[_Member(n.encode(), kind, 8 * at, n == "__weaklistoffset__", None) for n, at, kind in members]
+    )
     all_slots = [_Slot(_MEMBERS, ctypes.addressof(table)), *[_Slot(i, k.address()) for i, k in slots], _Slot(0, None)]
     array = (_Slot * len(all_slots))(*all_slots)
-    spec = _Spec(f"facula.runtime.objects.{name}".encode(), 8 * words, 0, _DEFAULT | _BASETYPE | (_HAVE_GC if gc else 0), ctypes.addressof(array))
+    spec = _Spec(
+        f"facula.runtime.objects.{name}".encode(),
+        8 * words,
+        0,
+        _DEFAULT | _BASETYPE | (_HAVE_GC if gc else 0),
+        ctypes.addressof(array),
+    )
     _kept.extend([table, array, spec])
     make = python_api().PyType_FromSpec
     make.restype = ctypes.py_object
@@ -313,11 +377,13 @@ def install() -> Types:
     )  # fmt: skip
     STATE[S_STORAGE_TYPE] = id(types.storage)
     types.new_tensor = make_builtin("new_tensor", py_new_tensor.address(), "An uninitialised dense tensor of a layout.")
-    types.wrap = make_builtin("wrap", py_wrap.address(), "A tensor over existing memory: wrap(storage, address, layout, cls=None).")
-    types.next_sequence = make_builtin("next_sequence", py_next_sequence.address(), "The next number in the order of recorded operations.")
+    types.wrap = make_builtin(
+        "wrap", py_wrap.address(), "A tensor over existing memory: wrap(storage, address, layout, cls=None)."
+    )
+    types.next_sequence = make_builtin(
+        "next_sequence", py_next_sequence.address(), "The next number in the order of recorded operations."
+    )
     return types
-
-
 
 
 def bind(new_slow: Any, layout_class: Any, cpu: Any) -> None:
@@ -331,3 +397,19 @@ def bind(new_slow: Any, layout_class: Any, cpu: Any) -> None:
         words = (ctypes.c_int64 * size).from_address(id(probe))
         STATE[at] = next(i for i in range(2, size) if words[i] == id(mark))
         delattr(probe, field)
+
+
+def mode_property(get_elsewhere: Any, set_elsewhere: Any) -> Any:
+    """`grad_enabled` as a property: the state block's bit in the thread that it speaks for, Python functions elsewhere."""
+    _kept.extend([get_elsewhere, set_elsewhere])
+    STATE[S_GET_GRAD], STATE[S_SET_GRAD] = id(get_elsewhere), id(set_elsewhere)
+    STATE[S_OWNER] = _thread_state()
+    getter = make_builtin("get_grad", py_get_grad.address(), py_get_grad.__doc__ or "")
+    setter = make_builtin("set_grad", py_set_grad.address(), py_set_grad.__doc__ or "")
+    return property(getter, setter)
+
+
+def _thread_state() -> int:
+    get = python_api().PyThreadState_Get
+    get.restype = ctypes.c_void_p
+    return int(get())
