@@ -13,12 +13,14 @@ class set_detect_anomaly:
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         self.before = modes.anomaly, modes.anomaly_check_nan
         modes.anomaly_check_nan, modes.anomaly = check_nan, mode
+        modes.announce()
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, *exc: object) -> None:
         modes.anomaly, modes.anomaly_check_nan = self.before
+        modes.announce()
 
 
 class detect_anomaly(set_detect_anomaly):

@@ -20,10 +20,12 @@ class saved_tensors_hooks:
 
     def __enter__(self) -> saved_tensors_hooks:
         modes.saved_tensor_hooks = (*modes.saved_tensor_hooks, self.hooks)
+        modes.announce()
         return self
 
     def __exit__(self, *exc: object) -> None:
         modes.saved_tensor_hooks = modes.saved_tensor_hooks[:-1]
+        modes.announce()
 
 
 class save_on_cpu(saved_tensors_hooks):

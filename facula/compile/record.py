@@ -101,10 +101,12 @@ class Recorder:
         """Run the step while listening; gives its result. The blocks it used are ours afterwards."""
         bins = memory.swap_bins({})
         modes.recorder = self
+        modes.announce()
         try:
             result = step(*args, **kwargs)
         finally:
             modes.recorder = None
+            modes.announce()
             self.blocks = memory.swap_bins(bins)
         for reference in self.storages.values():
             storage = reference()

@@ -25,24 +25,11 @@ class Modes(threading.local):
     anomaly = False
     anomaly_check_nan = True
 
+    def announce(self) -> None:
+        """To be called after any of these but `grad_enabled` was set: native code stays away while somebody listens."""
+
 
 modes = Modes()
-
-
-def _special(name: str) -> Any:
-    """An attribute that, while set, keeps native code away."""
-
-    def get(self: Any) -> Any:
-        return self.__dict__.get(name, getattr(Modes, name))
-
-    def set(self: Any, value: Any) -> None:
-        self.__dict__[name] = value
-        if threading.get_ident() == _owner:
-            listening = self.interpreters or self.recorder is not None or self.saved_tensor_hooks or self.anomaly
-            word = native.STATE[native.S_MODE] & ~native.MODE_SLOW
-            native.STATE[native.S_MODE] = word | native.MODE_SLOW if listening else word
-
-    return property(get, set)
 
 
 class NativeModes(Modes):
@@ -51,10 +38,11 @@ class NativeModes(Modes):
     The word speaks for one thread, the one that imported facula; in others native code always stays away.
     """
 
-    interpreters = _special("interpreters")
-    recorder = _special("recorder")
-    saved_tensor_hooks = _special("saved_tensor_hooks")
-    anomaly = _special("anomaly")
+    def announce(self) -> None:
+        if threading.get_ident() == _owner:
+            listening = self.interpreters or self.recorder is not None or self.saved_tensor_hooks or self.anomaly
+            word = native.STATE[native.S_MODE] & ~native.MODE_SLOW
+            native.STATE[native.S_MODE] = word | native.MODE_SLOW if listening else word
 
 
 _owner = threading.get_ident()

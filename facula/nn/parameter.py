@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from facula.runtime.objects import register_parameter_class
 from facula.tensor.tensor import Tensor
 
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
@@ -70,6 +71,9 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         from collections import OrderedDict
 
         return _rebuild_parameter, (self.data, self.requires_grad, OrderedDict())
+
+
+register_parameter_class(Parameter)
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Parameter:

@@ -70,7 +70,7 @@ def _unique(
 def _unique_slices(
     input: Any, dim: int, return_inverse: bool, return_counts: bool, name: str, consecutive: bool
 ) -> Any:
-    """Slices along `dim` as rows: ordered by their columns, the last one first; then rows are numbered by where they differ."""
+    """Slices along `dim` as rows: ordered by their columns, the last one first, then numbered by where they differ."""
     shape = input._layout.shape
     size = shape[dim]
     if not input._layout.numel:
@@ -111,7 +111,7 @@ def unique(
 def unique_consecutive(
     input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
-    """The elements that differ from the one before; with them, if asked for, the number of each and the lengths of the runs.
+    """The elements that differ from the one before; if asked for, the number of each and the lengths of the runs.
 
     >>> torch.unique_consecutive(torch.tensor([1, 1, 2, 1]))
     tensor([1, 2, 1])
@@ -154,8 +154,8 @@ def searchsorted(
 ) -> Any:  # fmt: skip
     """For each value of `input`, where it would be put into the sorted last dimension of `sorted_sequence`.
 
-    Before equal elements, or after them with right=True (side="right"). `sorter` gives the indices that sort the sequence
-    where it is not sorted itself.
+    Before equal elements, or after them with right=True (side="right"). `sorter` gives the indices that sort the
+    sequence where it is not sorted itself.
 
     >>> torch.searchsorted(torch.tensor([1, 3, 5]), torch.tensor([3, 4]))
     tensor([1, 2])

@@ -24,9 +24,9 @@ from facula.core.strides import collapse, elementwise_stride, has_internal_overl
 from facula.engine.graph import Node, edge_of, save, saved_output
 from facula.engine.modes import modes
 from facula.ops.define import OPERATORS, _backward_name, parameters_of, publish
-from facula.ops.dispatch import Launch, check_devices
+from facula.ops.dispatch import FAULT_ADDRESS, Launch, check_devices
 from facula.ops.expression import Expr, constant, differentiate, substitute, variable, variables, zero
-from facula.ops.kernels.pointwise import Operand, Signature, grain
+from facula.ops.kernels.pointwise import Operand, Signature, divisors, grain
 from facula.ops.kernels.pointwise import pointwise as pointwise_kernel
 from facula.runtime.objects import REFERENCE, TensorBase, new_tensor
 
@@ -262,6 +262,14 @@ class PointwiseOperator:
                 versions.append(version)
         return Node(derivative, tuple([edge_of(operands[i]) for i in needed]), plan.outs, tuple(saved), tuple(versions))
 
+    def saves_input(self, operands: Sequence[Any], numbers: dict[str, Any], position: int) -> bool:
+        """Whether the gradient for these operands would name this input."""
+        needed = tuple(
+            [i for i, x in enumerate(operands) if isinstance(x, TensorBase) and x._requires_grad and x._layout.dtype.kind in "fc"]
+        )
+        derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers))
+        return any(p == position for _, p in derivative.saved)
+
     def derivative(self, needed: tuple[int, ...], is_number: tuple[bool, ...], given: tuple[str, ...]) -> Derivative:
         key = (needed, is_number, given)
         found = self.derivatives.get(key)
@@ -393,11 +401,16 @@ def launch_of(signature: Signature, sizes: Sequence[int], steps: Sequence[Sequen
     """A kernel for the signature with its geometry."""
     kernel = pointwise_kernel(signature)
     per_piece = grain(signature)
+    fault: Any = None
+    tail: tuple[Any, ...] = ()
+    fusion: Any = signature
+    if divisors(signature):
+        fault, tail, fusion = _division_by_zero, (FAULT_ADDRESS,), None
     if len(sizes) == 1:
         if any(o.pattern == "g" for o in signature.outputs + signature.inputs):
             block = (ctypes.c_int64 * (1 + len(steps)))(sizes[0], *[s[0] for s in steps])
-            return Launch(kernel, sizes[0], max(1, per_piece // 4), (ctypes.addressof(block),), block, signature)
-        return Launch(kernel, sizes[0], per_piece & -64, (), None, signature)
+            return Launch(kernel, sizes[0], max(1, per_piece // 4), (*tail, ctypes.addressof(block)), block, fusion, fault)
+        return Launch(kernel, sizes[0], per_piece & -64, tail, None, fusion, fault)
     rows = 1
     for size in sizes[:-1]:
         rows *= size
@@ -405,7 +418,11 @@ def launch_of(signature: Signature, sizes: Sequence[int], steps: Sequence[Sequen
     for step in steps:
         flat += [*step[:-1], step[-1]]
     block = (ctypes.c_int64 * len(flat))(*flat)
-    return Launch(kernel, rows, max(1, per_piece // max(1, sizes[-1])), (ctypes.addressof(block),), block, signature)
+    return Launch(kernel, rows, max(1, per_piece // max(1, sizes[-1])), (*tail, ctypes.addressof(block)), block, fusion, fault)
+
+
+def _division_by_zero(value: int, position: int) -> Exception:
+    return RuntimeError("ZeroDivisionError")
 
 
 def _check_overlap(out: Any, operands: Sequence[Any]) -> None:

@@ -241,7 +241,8 @@ def rule(operation: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def _nodes_in_order(roots: Iterable[Expr]) -> list[Expr]:
+def nodes_in_order(roots: Iterable[Expr]) -> list[Expr]:
+    """Every node once, arguments before what uses them."""
     order: list[Expr] = []
     seen: set[int] = set()
     stack: list[tuple[Expr, bool]] = [(r, False) for r in roots]
@@ -261,7 +262,7 @@ def differentiate(outputs: list[tuple[Expr, Expr]], names: Iterable[str]) -> lis
     gradients: dict[int, Expr] = {}
     for output, gradient in outputs:
         gradients[id(output)] = add(gradients.get(id(output), zero), gradient)
-    for node in reversed(_nodes_in_order([o for o, _ in outputs])):
+    for node in reversed(nodes_in_order([o for o, _ in outputs])):
         gradient = gradients.get(id(node), zero)
         if gradient is zero or node.operation in ("var", "const", "zero"):
             continue
@@ -310,14 +311,14 @@ def _rebuild(operation: str, arguments: tuple[Any, ...]) -> Expr:
 
 def variables(expressions: Iterable[Expr]) -> set[str]:
     """Names of the variables that occur."""
-    return {node.arguments[0] for node in _nodes_in_order(expressions) if node.operation == "var"}
+    return {node.arguments[0] for node in nodes_in_order(expressions) if node.operation == "var"}
 
 
 def evaluate(expressions: Iterable[Expr], environment: Mapping[str, Any], operations: Mapping[str, Callable[..., Any]]) -> list[Any]:
     """The value of each expression, with variables from `environment` and operations from a table."""
     expressions = list(expressions)
     values: dict[int, Any] = {}
-    for node in _nodes_in_order(expressions):
+    for node in nodes_in_order(expressions):
         if node.operation == "var":
             values[id(node)] = environment[node.arguments[0]]
         elif node.operation == "const":

@@ -136,8 +136,8 @@ def _forms(
 
 @composite(name="max", method=True)
 def max_(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-    """max(input): the largest element. max(input, dim, keepdim=False): (values, indices) of the largest along a dimension,
-    the first where several are equal. max(input, other): the larger of two tensors, element by element.
+    """max(input): the largest element. max(input, dim, keepdim=False): (values, indices) of the largest along a
+    dimension, the first where several are equal. max(input, other): the larger of two tensors, element by element.
 
     >>> torch.max(torch.tensor([[1., 5.], [7., 2.]]), dim=1).indices
     tensor([1, 0])
@@ -147,8 +147,8 @@ def max_(*args: Any, out: Any = None, **kwargs: Any) -> Any:
 
 @composite(name="min", method=True)
 def min_(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-    """min(input): the smallest element. min(input, dim, keepdim=False): (values, indices) of the smallest along a dimension,
-    the first where several are equal. min(input, other): the smaller of two tensors, element by element.
+    """min(input): the smallest element. min(input, dim, keepdim=False): (values, indices) of the smallest along a
+    dimension, the first where several are equal. min(input, other): the smaller of two tensors, element by element.
 
     >>> torch.min(torch.tensor([[1., 5.], [7., 2.]]), dim=1).indices
     tensor([0, 1])
@@ -169,7 +169,7 @@ def _arg(name: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
 @composite(method=True, out=True)
 @with_numpy_names
 def argmax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The index of the largest element: of all (counted row by row), or along `dim`; the first where several are equal.
+    """The index of the largest element: of all (counted row by row), or along `dim`; the first of equal ones.
 
     >>> torch.argmax(torch.tensor([[1., 5.], [7., 2.]]), dim=1)
     tensor([1, 0])
@@ -180,7 +180,7 @@ def argmax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 @composite(method=True, out=True)
 @with_numpy_names
 def argmin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """The index of the smallest element: of all (counted row by row), or along `dim`; the first where several are equal.
+    """The index of the smallest element: of all (counted row by row), or along `dim`; the first of equal ones.
 
     >>> torch.argmin(torch.tensor([[1., 5.], [7., 2.]]), dim=1)
     tensor([0, 1])

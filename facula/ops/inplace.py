@@ -132,12 +132,15 @@ def pointwise_in_place(operator: PointwiseOperator, operands: Sequence[Any], num
         return operator(operands, numbers, target)
     given = {n: v for n, v in numbers.items() if v != operator.numbers[n]}
     plan = operator.plan(operands, given, target)
+    recorded = operands
+    if operator.saves_input(operands, given, 0):  # the gradient names the value that is about to be overwritten
+        recorded = [METHODS["clone"](target), *operands[1:]]
     modes.grad_enabled = False
     try:
         operator(operands, numbers, target)
     finally:
         modes.grad_enabled = True
-    node = operator.record(plan, operands, given, [target], written=True)
+    node = operator.record(plan, recorded, given, [target], written=True)
     rebase(target, node, node.operator.self_edge)
     return target
 

@@ -111,8 +111,8 @@ def prod(input: Any) -> Any:
 
 @prod.gradient
 def _(grad: Any, input: Any, out: Any, dims: Any) -> Any:
-    """The product of the others. Without zeros that is out / input; where it is differentiated again it is computed from
-    running products, which stays right at zeros."""
+    """The product of the others. Without zeros that is out / input; where it is differentiated again it is computed
+    from running products, which stays right at zeros."""
     if modes.grad_enabled:
         return grad * _product_of_others(input, dims)
     is_zero = input == 0
@@ -162,8 +162,8 @@ def any(input: Any) -> Any:
 # -- extrema by value ------------------------------------------------------------------------------------------------
 @reduction(combine="max", needs_elements=True)
 def amax(input: Any) -> Any:
-    """The largest element, of all or along `dim` (an int or several); NaN if there is one. The gradient is shared evenly
-    among equal ones.
+    """The largest element, of all or along `dim` (an int or several); NaN if there is one. The gradient is shared
+    evenly among equal ones.
 
     >>> torch.amax(torch.tensor([[1., 5.], [7., 2.]]), dim=1)
     tensor([5., 7.])
@@ -173,8 +173,8 @@ def amax(input: Any) -> Any:
 
 @reduction(combine="min", needs_elements=True)
 def amin(input: Any) -> Any:
-    """The smallest element, of all or along `dim` (an int or several); NaN if there is one. The gradient is shared evenly
-    among equal ones.
+    """The smallest element, of all or along `dim` (an int or several); NaN if there is one. The gradient is shared
+    evenly among equal ones.
 
     >>> torch.amin(torch.tensor([[1., 5.], [7., 2.]]), dim=1)
     tensor([1., 2.])
@@ -285,7 +285,8 @@ def _(grad: Any, input: Any, out: Any, n: Any, dims: Any, correction: Any) -> An
 
 
 def _spread(name: str, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any], with_mean: bool = False) -> Any:
-    """The forms of var and std: (input, unbiased), (input, dim, unbiased, keepdim), (input, dim, *, correction, keepdim)."""
+    """The forms of var and std: (input, unbiased), (input, dim, unbiased, keepdim) and (input, dim, *, correction,
+    keepdim)."""
     numpy_names(kwargs)
     input, *rest = (kwargs.pop("input"), *args) if "input" in kwargs else args
     if rest and isinstance(rest[0], bool):
@@ -321,8 +322,8 @@ def _spread(name: str, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
         import warnings
 
         warnings.warn(
-            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
-            "divided by output numel).", UserWarning, stacklevel=3,
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor "
+            "(input numel divided by output numel).", UserWarning, stacklevel=3,
         )  # fmt: skip
     spread = made(input, centre, dim, keepdim, correction=correction)
     return (spread, mean(input, dim, keepdim)) if with_mean else spread
@@ -332,7 +333,7 @@ def _spread(name: str, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any],
 def var(*args: Any, **kwargs: Any) -> Any:
     """var(input, dim=None, *, correction=1, keepdim=False): the variance, of all or along `dim` (an int or several).
 
-    The sum of squared distances from the mean, divided by max(0, count - correction); `unbiased=False` means correction 0.
+    The sum of squared distances from the mean, divided by max(0, count - correction); unbiased=False: correction 0.
 
     >>> torch.var(torch.tensor([1., 2., 3., 4.]))
     tensor(1.6667)

@@ -8,8 +8,8 @@
 
 gives `torch.sum_of_squares(input, dim=None, keepdim=False, *, dtype=None, out=None)` and the method, for every dtype,
 stride and emptiness. The body is run once on symbols. Its further positional parameters are dense tensors with an
-element per result, of the dtype that is computed in; keyword-only parameters are numbers. In a gradient rule `grad` and `out`
-have the reduced dimensions kept, so that they broadcast against `input`; what it returns is expanded to the input.
+element per result, of the dtype that is computed in; keyword-only parameters are numbers. In a gradient rule `grad`
+and `out` have the reduced dimensions kept, so that they broadcast against `input`; what it returns is expanded to it.
 `n` is the number of elements that went into each result, `dims` the reduced dimensions.
 
 How a reduction walks memory is decided here, once per combination of layouts; the loops are in `kernels/reduce.py`.
@@ -164,8 +164,8 @@ class Reduction(Operator):
         if dim is None or (isinstance(dim, (tuple, list)) and not dim):
             if self.needs_elements and not own.numel:
                 raise RuntimeError(
-                    f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
-                    "with the 'dim' argument."
+                    f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the "
+                    "reduction dim with the 'dim' argument."
                 )
             return tuple(range(ndim))
         if isinstance(dim, (tuple, list)) and not self.several:
@@ -292,14 +292,14 @@ class Reduction(Operator):
 
     # -- gradient -------------------------------------------------------------------------------------------------
     def gradient(self, rule: Callable[..., Any] | None = None, /, **rules: Callable[..., Any]) -> Any:
-        """One rule per input (a decorated one is for the first); `grad` and `out` come with the reduced dimensions kept."""
+        """One rule per input (a decorated one is for the first); `grad` and `out` have the reduced dimensions kept."""
         if rule is not None:
             rules[self.inputs[0]] = rule
         super().gradient(**{name: self._expanding(rule) for name, rule in rules.items()})
         return rule
 
     def _expanding(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """The rule as the engine calls it: with the gradient as it comes, and the geometry that it takes to expand it."""
+        """The rule as the engine calls it: with the gradient as it comes, and the geometry it takes to expand it."""
         wanted = parameters_of(rule)[0]
 
         def expanded(values: dict[str, Any]) -> Any:

@@ -64,8 +64,8 @@ def _launch(kernel: Any, block: list[int], sizes: tuple[int, ...], length: int, 
 def scan(
     combine: Callable[[Any, Any], Any], identity: float, *, floating: bool = False, aliases: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: define a scan by how what came before (`a`) and an element (`b`) combine; the decorated function carries
-    the name and the documentation. `floating`: integers are refused, else they are accumulated in int64."""
+    """Decorator: define a scan by how what came before (`a`) and an element (`b`) combine; the decorated function
+    carries the name and the documentation. `floating`: integers are refused, else they are accumulated in int64."""
 
     def define(described: Callable[..., Any]) -> Any:
         name, expression = described.__name__, combine(variable("a"), variable("b"))
@@ -145,8 +145,8 @@ def cumprod() -> Any:
 
 @cumprod.operator.joint_gradient("input")
 def _(grad: Any, input: Any, out: Any, dim: int) -> Any:
-    """Before the first zero, the products that hold an element divided by it; at the first zero, the products without it;
-    nothing after it."""
+    """Before the first zero, the products that hold an element divided by it; at the first zero, the products without
+    it; nothing after it."""
     if not input.ndim:
         return grad
     where, is_zero = FUNCTIONS["torch"]["where"], input == 0
@@ -178,8 +178,8 @@ def logcumsumexp() -> Any:
 
 @logcumsumexp.operator.joint_gradient("input")
 def _(grad: Any, input: Any, out: Any, dim: int) -> Any:
-    """Positive and negative parts of the gradient apart, in logarithms; the smallest number stands for the logarithm of 0,
-    because differences of infinities are not numbers."""
+    """Positive and negative parts of the gradient apart, in logarithms; the smallest number stands for the logarithm
+    of 0, because differences of infinities are not numbers."""
     if not input.ndim:
         return grad
     where = FUNCTIONS["torch"]["where"]

@@ -99,7 +99,7 @@ _sort_operator.gradient(input=_to_places)
 
 
 def _sort_arguments(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """(input, dim=-1, descending=False, stable=False), in the orders that torch takes: stable may come before dim by name."""
+    """(input, dim=-1, descending=False) of a call that may also say `stable`."""
     numpy_names(kwargs)
     names = ("input", "dim", "descending")
     if len(args) > 4:

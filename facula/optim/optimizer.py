@@ -200,6 +200,16 @@ class Optimizer:
         for hook in self._load_state_dict_post_hooks.values():
             hook(self)
 
+    # -- the order of steps -----------------------------------------------------------------------------------------
+    def _watch_steps(self) -> None:
+        """A schedule wants to know whether `step` is called before its own."""
+        if "_watched_step" not in self.__dict__:
+            self._watched_step, self._opt_called = _function_of(self.step), False
+
+    def _step_was_replaced(self) -> bool:
+        """Whether somebody put another `step` in the place of the watched one."""
+        return _function_of(self.step) is not self.__dict__.get("_watched_step", _function_of(self.step))
+
     # -- hooks ----------------------------------------------------------------------------------------------------
     def register_step_pre_hook(self, hook: Any) -> Removable:
         """Call `hook(optimizer, args, kwargs)` before each step."""
@@ -220,6 +230,8 @@ class Optimizer:
 
     def register_load_state_dict_post_hook(self, hook: Any, prepend: bool = False) -> Removable:
         return _hooked(self._load_state_dict_post_hooks, hook, prepend)
+
+    _opt_called = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -281,6 +293,10 @@ class Optimizer:
         return made
 
 
+def _function_of(method: Any) -> Any:
+    return getattr(method, "__func__", method)
+
+
 class _Prepare:
     """What a compiled step does before each call: count the step and read the hyperparameters again."""
 
@@ -320,6 +336,7 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     """`step` under no_grad, with the hooks around it, evaluating the closure with recording on."""
 
     def wrapped(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        self._opt_called = True
         before = (*Optimizer._global_pre_hooks.values(), *self._step_pre_hooks.values())
         for hook in before:
             replaced = hook(self, args, kwargs)
@@ -363,8 +380,14 @@ def register_optimizer_step_post_hook(hook: Any) -> Removable:
 
 
 def number(value: Any) -> float:
-    """A hyperparameter that may be a one-element tensor."""
-    return float(value)
+    """A hyperparameter that may be a one-element tensor, which compiled steps read again before each call."""
+    if modes.recorder is None or not isinstance(value, TensorBase):
+        return float(value)
+    recorder, modes.recorder = modes.recorder, None
+    try:
+        return float(value)
+    finally:
+        modes.recorder = recorder
 
 
 ParamsT = Iterable[Any]

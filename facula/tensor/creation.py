@@ -16,7 +16,7 @@ from facula.core.shapes import check_sizes
 from facula.kernel.language import f32, f64, i64, kernel, ptr, specialise
 from facula.kernel.types import Type
 from facula.kernel.values import as_pointer, cast, load
-from facula.ops.copy import clone, convert, copy_result, strided_like, write_number
+from facula.ops.copy import clone, convert, copy_result, resize_output, strided_like, write_number
 from facula.ops.define import composite, publish
 from facula.ops.dispatch import Launch, host_write
 from facula.ops.kernels.pointwise import KERNEL_TYPES
@@ -76,18 +76,27 @@ def _sizes(size: tuple[Any, ...], named: Any = None) -> tuple[int, ...]:
     return shape
 
 
+def _made(out: Any, shape: tuple[int, ...], dtype: Any, device: Any) -> Any:
+    """A new tensor, or the `out=` argument in this shape."""
+    if out is None:
+        return allocate(shape, dtype, device)
+    if dtype is not None and dtype is not out._layout.dtype:
+        raise RuntimeError(f"dtype {dtype} does not match dtype of out parameter ({out._layout.dtype})")
+    return out if out._layout.shape == shape else resize_output(out, shape)
+
+
+def _dense(out: Any, made: Any) -> Any:
+    """Where a kernel that writes row by row puts what belongs into `made`."""
+    return made if out is None or made._layout.contiguous else new_tensor(made._layout.dense())
+
+
 def _filled(value: Any) -> Any:
     def function(
         *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
         requires_grad: bool = False, names: Any = None, **named: Any,
     ) -> Any:  # fmt: skip
         shape = _sizes(size, named.get("size"))
-        if out is not None:
-            from facula.ops.copy import resize_output
-
-            made = out if out._layout.shape == shape else resize_output(out, shape)
-        else:
-            made = allocate(shape, dtype, device)
+        made = _made(out, shape, dtype, device)
         if value is not None:
             write_number(made, value)
         return require_grad(made) if requires_grad else made
@@ -141,7 +150,7 @@ def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layo
         fill_value = fill_value.item()
     if dtype is None:
         dtype = _number_dtype(fill_value)
-    made = allocate(_sizes((size,)), dtype, device) if out is None else out
+    made = _made(out, _sizes((size,)), dtype, device)
     write_number(made, fill_value)
     return require_grad(made) if requires_grad else made
 

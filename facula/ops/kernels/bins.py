@@ -25,8 +25,8 @@ from facula.ops.kernels.pointwise import KERNEL_TYPES
 
 @specialise
 def distinct(code: str) -> Any:
-    """The elements of a line that differ from the one before. values, counts: one for each; inverse: for each element of
-    the line, at its place in `order`, which of them it is; total: how many. One piece: the line is walked in order."""
+    """The elements of a line that differ from the one before. values, counts: one for each; inverse: for each element
+    of the line, at its place in `order`, which of them it is; total: how many. One piece: the line is walked in order."""
     memory = KERNEL_TYPES[code]
     compute = f32 if memory in (f16, bf16) else memory
 
@@ -57,7 +57,7 @@ def distinct(code: str) -> Any:
 
 @specialise
 def search(code: str, right: bool, result: str, ordered: bool) -> Any:
-    """For each value the place in its line of boundaries where it would be put: before equal ones, or after them (right).
+    """For each value the place in its line of boundaries where it would be put: before equal ones, or after (right).
     `order` sorts the boundaries where they are not (ordered). per_line: how many values share a line of boundaries."""
     memory, out_type = KERNEL_TYPES[code], {"i32": i32, "i64": i64}[result]
     compute = f32 if memory in (f16, bf16) else memory
@@ -88,7 +88,7 @@ def search(code: str, right: bool, result: str, ordered: bool) -> Any:
 
 @specialise
 def count_values(code: str, weights: str) -> Any:
-    """counts[x[i]] += weight[i] (or 1, where `weights` is empty). One piece: the order of the sums is that of the elements."""
+    """counts[x[i]] += weight[i] (or 1, where `weights` is empty). One piece: elements are added in their order."""
     memory, kind = KERNEL_TYPES[code], KERNEL_TYPES[weights] if weights else i64
 
     @kernel

@@ -2,20 +2,20 @@
 
 A kernel is specialised on the expressions, the types, how each operand's innermost stride looks (c: 1, s: 0, g: any)
 and the number of collapsed dimensions; sizes and strides are read at run time.
-Slots: output addresses, input addresses, numbers, and for more than one dimension the address of a geometry block:
-[size of the innermost dimension, sizes of the outer ones, then for every operand its outer strides and its inner one].
+Slots: output addresses, input addresses, numbers, the address of the fault record if integers are divided, and for more
+than one dimension the address of a geometry block: [size of the innermost dimension, sizes of the outer ones, then for every operand its outer strides and its inner one].
 The range is elements (one dimension) or rows (more).
 """
 
 from typing import Any, NamedTuple
 
 from facula.kernel.language import (
-    as_pointer, bf16, f16, f32, f64, host, i64, kernel, load, offset, ptr, specialise, splat, store, tail_mask, udiv, unroll,
-    urem, vec,
+    any_lane, as_pointer, atomic, bf16, f16, f32, f64, host, i64, kernel, load, offset, ptr, specialise, splat, store, tail_mask,
+    udiv, unroll, urem, vec,
 )  # fmt: skip
 from facula.kernel.types import Type, b1, scalar_types
 from facula.kernel.values import Value, cast
-from facula.ops.expression import Expr, evaluate
+from facula.ops.expression import Expr, evaluate, nodes_in_order
 from facula.ops.scalar import KERNEL
 
 KERNEL_TYPES: dict[str, Type] = {**scalar_types, "b8": b1}
@@ -55,6 +55,14 @@ def grain(signature: Signature) -> int:
     return max(2048, 98304 // (2 + _weight(signature)))
 
 
+def divisors(signature: Signature) -> list[Expr]:
+    """What integers are divided by: the kernel notes a fault where it is 0 (floats give infinities and NaN instead)."""
+    if signature.compute[0] not in "iu":
+        return []
+    found = [n.arguments[1] for n in nodes_in_order(signature.expressions) if n.operation in ("floordiv", "mod", "truncdiv", "fmod")]
+    return [e for e in dict.fromkeys(found) if not e.number]
+
+
 @specialise
 def pointwise(signature: Signature) -> Any:
     """The launchable kernel for a signature."""
@@ -68,6 +76,9 @@ def pointwise(signature: Signature) -> Any:
     unrolled = 2 if _weight(signature) <= 8 and lanes > 1 else 1
     step = lanes * unrolled
     numbers = signature.numbers
+    divided_by = divisors(signature)
+    fault_slot = count + len(numbers)
+    block_slot = fault_slot + bool(divided_by)
 
     def addresses(slots: Value) -> list[Value]:
         return [load(as_pointer(offset(slots, k), ptr(types[k]))) for k in range(count)]
@@ -80,12 +91,15 @@ def pointwise(signature: Signature) -> Any:
             found[name] = splat(cast(value, compute), lanes)
         return found
 
-    def constants(pointers: list[Value]) -> dict[int, Value]:
-        """Inputs that are the same for a whole row, read once."""
-        return {
+    def constants(slots: Value, pointers: list[Value]) -> dict[int, Value]:
+        """Inputs that are the same for a whole row, read once; under -1 the fault record."""
+        read = {
             k: splat(cast(load(pointers[k]), compute), lanes)
             for k in range(outputs, count) if operands[k].pattern == "s"
         }  # fmt: skip
+        if divided_by:
+            read[-1] = load(as_pointer(offset(slots, fault_slot), ptr(i64)))
+        return read
 
     def body(pointers: list[Value], strides: Any, fixed: dict[int, Value], given: dict[str, Value], i: Value, mask: Any) -> None:
         environment = dict(given)
@@ -97,7 +111,12 @@ def pointwise(signature: Signature) -> Any:
             else:
                 value = cast(load(pointers[k], i, lanes, mask), compute)
             environment[operands[k].name] = value
-        for k, value in enumerate(evaluate(signature.expressions, environment, KERNEL)):
+        results = evaluate([*signature.expressions, *divided_by], environment, KERNEL)
+        for divisor in results[outputs:]:
+            zero = divisor == 0
+            failed = any_lane(zero if mask is None or zero.type.lanes == 1 else zero & mask)
+            atomic("or", fixed[-1], cast(failed, i64))
+        for k, value in enumerate(results[:outputs]):
             if not isinstance(value, Value):
                 value = cast(value, vec(compute, lanes))
             value = cast(value, types[k])
@@ -119,10 +138,10 @@ def pointwise(signature: Signature) -> Any:
         def pointwise_flat(slots: ptr(i64), lo: i64, hi: i64):
             pointers = addresses(slots)
             given = numbers_of(slots)
-            fixed = constants(pointers)
+            fixed = constants(slots, pointers)
             strides = [None] * count
             if strided:
-                block = load(as_pointer(offset(slots, count + len(numbers)), ptr(i64)))
+                block = load(as_pointer(offset(slots, block_slot), ptr(i64)))
                 strides = [load(block, 1 + k) for k in unroll(range(count))]
             main = lo + (hi - lo) // step * step
             for i in range(lo, main, step):
@@ -138,7 +157,7 @@ def pointwise(signature: Signature) -> Any:
     def pointwise_rows(slots: ptr(i64), lo: i64, hi: i64):
         starts = addresses(slots)
         given = numbers_of(slots)
-        block = load(as_pointer(offset(slots, count + len(numbers)), ptr(i64)))
+        block = load(as_pointer(offset(slots, block_slot), ptr(i64)))
         inner, outer, strides = geometry(block)
         innermost = [strides[k][rank - 1] for k in unroll(range(count))]
         for row in range(lo, hi):
@@ -152,7 +171,7 @@ def pointwise(signature: Signature) -> Any:
                 for k in unroll(range(count)):
                     shifts[k] = shifts[k] + index * strides[k][d]
             pointers = [offset(starts[k], shifts[k]) for k in unroll(range(count))]
-            fixed = constants(pointers)
+            fixed = constants(slots, pointers)
             main = inner // step * step
             for i in range(0, main, step):
                 for u in unroll(range(unrolled)):

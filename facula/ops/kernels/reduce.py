@@ -7,8 +7,8 @@ becomes of the last one), the types, the number of collapsed dimensions, and the
     columns   the kept elements lie side by side: vectors across them, one row after the other
     strided   neither: element by element
 
-Float sums are taken in float32 lanes over fixed blocks, and the blocks are added in float64: accurate, and the same bits
-however many threads work, because the partition follows the sizes alone. A reduction with few results is divided into
+Float sums are taken in float32 lanes over fixed blocks, and the blocks are added in float64: accurate, and the same
+bits however many threads work, because the partition follows the sizes alone. A reduction with few results is divided into
 chunks whose partial results a second kernel combines.
 
 Slots: result, input, kept operands (dense, of the shape of the result), numbers (f64), the count of reduced elements
@@ -57,8 +57,8 @@ class Form(NamedTuple):
     """Everything that a reduction kernel is specialised on.
 
     map: of the element `input`, the kept operands and the numbers. combine: of `a` and `b`. finish: of `a`, the count
-    `n`, the kept operands and the numbers; None in partial kernels. Types: input -> compute (map) -> accumulate (in a block) -> total
-    (between blocks, finish) -> result. short: rows of a few vectors, not worth several accumulators.
+    `n`, the kept operands and the numbers; None in partial kernels. Types: input -> compute (map) -> accumulate (in a
+    block) -> total (between blocks, finish) -> result. short: rows of a few vectors, not worth several accumulators.
     """
 
     shape: str

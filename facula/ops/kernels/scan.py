@@ -4,8 +4,8 @@
     columns   vectors across the other dimensions, walking along this one
     strided   element by element
 
-Slots: results, input, the address of a geometry block [length, step of the result, step of the input, sizes of the other
-dimensions, their strides in the result, their strides in the input]. The range: lines, or strips of lines for columns.
+Slots: results, input, the address of a geometry block [length, step of the result, step of the input, sizes of the
+other dimensions, their strides in the result, their strides in the input]. The range: lines, or strips of lines for columns.
 """
 
 from typing import Any, NamedTuple

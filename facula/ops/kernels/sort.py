@@ -6,7 +6,7 @@ equal elements in their order. Keys of up to 32 bits share a 64-bit word with th
 array of words; 64-bit keys have a second array for the indices.
 
 Geometry block: [length, groups, lines, step of the input, step of the results, sizes of the other dimensions, their
-strides in the input, their strides in the results]. The range: groups of lines, each with its own part of the workspace.
+strides in the input, their strides in the results]. The range: groups of lines, each with a part of the workspace.
 """
 
 from typing import Any, NamedTuple
@@ -49,8 +49,8 @@ LENGTH, GROUPS, LINES, STEP, OUT_STEP, HEADER = range(6)
 
 
 class Order(NamedTuple):
-    """What the kernel is specialised on: the dtype's code, the direction, how many other dimensions there are, bits of a
-    radix digit (0: sort by insertion)."""
+    """What the kernel is specialised on: the dtype's code, the direction, how many other dimensions there are, bits of
+    a radix digit (0: sort by insertion)."""
 
     input: str
     descending: bool
@@ -262,8 +262,8 @@ TOP_MOST = 128
 
 @specialise
 def pick_lines(code: str, what: str) -> Any:
-    """One element of each sorted line: 'kth' (of rank k), 'median' (NaN if there is one), 'nanmedian' (of what is not NaN),
-    'mode' (the smallest of the most frequent). Slots: values, indices, sorted values, sorted indices, length, k."""
+    """One element of each sorted line: 'kth' (of rank k), 'median' (NaN if there is one), 'nanmedian' (of what is not
+    NaN), 'mode' (the smallest of the most frequent). Slots: values, indices, sorted values, sorted indices, length, k."""
     memory = KERNEL_TYPES[code]
     compute = f32 if memory in (f16, bf16) else memory
 

@@ -6,6 +6,7 @@ schedules may be chained), and `_get_closed_form_lr()` for a jump to a given epo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from facula.engine.modes import modes
@@ -65,6 +66,20 @@ def per_group(name: str, optimizer: Any, value: Any) -> list[Any]:
     else:
         given = [value] * len(groups)
     return [v.clone() if isinstance(v, TensorBase) else v for v in given]
+
+
+def each_call(advance: Callable[[], None]) -> None:
+    """Take a step now, unseen by a recorder, which takes it again before each replay of what it records."""
+    recorder = modes.recorder
+    if recorder is None:
+        advance()
+        return
+    recorder.each_call(advance)
+    modes.recorder = None
+    try:
+        advance()
+    finally:
+        modes.recorder = recorder
 
 
 class LRScheduler:
@@ -130,15 +145,11 @@ class LRScheduler:
         """Go on by one step (or, deprecated, to `epoch`) and write the rates."""
         if self._step_count == 1:
             self._check_order()
-        if modes.recorder is not None:
-            modes.recorder.each_call(lambda: self._replayed(epoch))
-        self._step_count += 1
         if epoch is not None:
             warn_epoch()
-        self._update_lr(epoch)
+        each_call(lambda: self._advance(epoch))
 
-    def _replayed(self, epoch: Any) -> None:
-        """The step inside a compiled function that is replayed."""
+    def _advance(self, epoch: Any) -> None:
         self._step_count += 1
         self._update_lr(epoch)
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from facula.optim.lr_scheduler.base import LRScheduler, set_value, values_of
+from facula.optim.lr_scheduler.base import LRScheduler, each_call, set_value, values_of
 from facula.optim.lr_scheduler.plateau import ReduceLROnPlateau
 
 
@@ -80,6 +80,9 @@ class SequentialLR(_Composed):
 
     def step(self) -> None:  # type: ignore[override]
         """Go on by one step."""
+        each_call(self._go_on)
+
+    def _go_on(self) -> None:
         self.last_epoch += 1
         index = bisect_right(self._milestones, self.last_epoch)
         part = self._schedulers[index]
@@ -103,6 +106,9 @@ class ChainedScheduler(_Composed):
 
     def step(self) -> None:  # type: ignore[override]
         """Go on by one step."""
+        each_call(self._go_on)
+
+    def _go_on(self) -> None:
         for part in self._schedulers:
             part.step()
         self._last_lr = values_of(self.optimizer, "lr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from facula.optim.lr_scheduler.base import LRScheduler
+from facula.optim.lr_scheduler.base import LRScheduler, each_call
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -57,9 +57,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def step(self, epoch: Any = None) -> None:
         """Go on by one step, or to `epoch`, which may have a fraction. ValueError if that is negative."""
-        if self._recording() is not None:
-            self._recording().each_call(lambda: self._advance(epoch))
-        self._advance(epoch)
+        each_call(lambda: self._advance(epoch))
 
     def _advance(self, epoch: Any) -> None:
         if epoch is None and self.last_epoch < 0:
@@ -85,9 +83,3 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             restarts = int(math.log(epoch / self.T_0 * (self.T_mult - 1) + 1, self.T_mult))
             self.T_cur = epoch - self.T_0 * (self.T_mult**restarts - 1) / (self.T_mult - 1)
             self.T_i = self.T_0 * self.T_mult**restarts
-
-    @staticmethod
-    def _recording() -> Any:
-        from facula.engine.modes import modes
-
-        return modes.recorder
