@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from facula.core.device import device as Device
-from facula.core.strides import contiguous_stride, is_contiguous
+from facula.core.shapes import contiguous_stride
+from facula.core.strides import is_contiguous
 
 if TYPE_CHECKING:
     from facula.core.dtype import dtype as DType

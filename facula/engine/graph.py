@@ -19,7 +19,7 @@ _VERSION_MASK = (1 << _VERSION_BITS) - 1
 """Versions of a node's own outputs are kept inverted, with the number of the output in the upper bits."""
 
 
-class Node(NodeBase):  # type: ignore[misc]
+class Node(NodeBase):
     """One recorded operation. Users meet it as `tensor.grad_fn`."""
 
     __slots__ = ("__weakref__",)

@@ -20,10 +20,10 @@ from facula.core.lazy import numpy as np
 from facula.kernel import types as ty
 from facula.kernel import values, verify
 from facula.kernel.errors import KernelError
-from facula.kernel.lower import Returned, RuntimeRange, Walker, parallel
 from facula.kernel.source import syntax
 from facula.kernel.types import Type
 from facula.kernel.values import Value
+from facula.kernel.walk import Returned, RuntimeRange, Walker, parallel
 
 _NUMPY = {
     "b1": "bool", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8", "u16": "uint16",

@@ -22,7 +22,7 @@ from typing import Any, overload
 from facula.kernel import cache, link, source, target
 from facula.kernel.emit import Module
 from facula.kernel.errors import KernelError
-from facula.kernel.lower import launch_entry, lower_kernel, parallel, unroll
+from facula.kernel.lower import launch_entry, lower_kernel
 from facula.kernel.types import (
     Type,
     b1,
@@ -88,6 +88,7 @@ from facula.kernel.values import (
     ushr,
     when,
 )  # fmt: skip
+from facula.kernel.walk import parallel, unroll
 
 __all__ = [
     "Kernel", "KernelError", "Type", "Value", "absolute", "address_of", "any_lane", "as_pointer", "atomic", "atomic_load",

@@ -84,6 +84,7 @@ class Operator:
         self.joint: Callable[..., Any] | None = None
         self.differentiable_outputs: tuple[int, ...] | None = None
         self.samples: Callable[..., Any] | None = None
+        self.in_place = False  # whether the forward changes its first argument and returns it
         self._plans: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
@@ -329,6 +330,7 @@ def operator(
 
     def define(forward: Callable[..., Any]) -> Any:
         made = OPERATORS[name or forward.__name__] = Operator(name or forward.__name__, forward)
+        made.in_place = in_place
         public = made.call_in_place if in_place else with_out(made.call, made.name) if out else made.call
 
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -86,6 +86,7 @@ class PointwiseOperator:
         self.depth = 0  # how many times it is a derivative: keeps the names of gradients and results apart
         self.spreads = False  # copy and fill: the input takes the shape and dtype of what is written to
         self.samples: Callable[..., Any] | None = None
+        self.domain, self.accepts = (-2.0, 2.0), "numbers"  # see `pointwise`
         self.table = None if REFERENCE else fastpath.Table()
         self.plans: dict[Any, Plan] = register_cache(_Plans(self.table))
         self.derivatives: dict[Any, Derivative] = {}
@@ -108,17 +109,20 @@ class PointwiseOperator:
 
     def _compute(self, operands: Sequence[Any]) -> tuple[dt.dtype, dt.dtype]:
         """(dtype to compute in, dtype of the result)."""
-        described = []
+        described, tensors = [], 0
         for position, x in enumerate(operands):
             if isinstance(x, TensorBase):
                 described.append((x._layout.dtype, not x._layout.shape, False))
-            elif isinstance(x, Number) or isinstance(x, complex):
+                tensors += 1
+            elif isinstance(x, (bool, int, float, complex)) and self._may_be_number(position):
                 described.append((number_dtype(x), True, True))
             else:
                 raise TypeError(
                     f"{self.name}(): argument '{self.inputs[position]}' (position {position + 1}) must be "
-                    f"{'Tensor' if position == 0 else 'Tensor or Number'}, not {type(x).__name__}"
+                    f"{'Tensor or Number' if self._may_be_number(position) else 'Tensor'}, not {type(x).__name__}"
                 )
+        if not tensors and self.accepts == "one":
+            raise TypeError(f"{self.name}() received an invalid combination of arguments: one of them must be a Tensor")
         compute = result_dtype(described)
         if self.result == "float" and compute.kind not in "fc":
             compute = dt.get_default_dtype()
@@ -135,6 +139,9 @@ class PointwiseOperator:
         if isinstance(self.result, dt.dtype):
             return compute, self.result
         return compute, compute
+
+    def _may_be_number(self, position: int) -> bool:
+        return self.accepts in ("one", "numbers") or (self.accepts == "right" and position > 0)
 
     def _make_plan(self, operands: Sequence[Any], numbers: dict[str, Any], out: Any) -> Plan:
         compute, result = self._compute(operands)
@@ -453,10 +460,14 @@ def install_in_place(function: Callable[..., Any]) -> None:
 def pointwise(
     name: str | None = None, *, result: Any = "same", method: bool | str = True, in_place: bool = True, function: bool = True,
     namespaces: Sequence[str] = ("torch",), aliases: Sequence[str] = (), integers: bool = True, refuse_bool: str | None = None,
-    swap: Sequence[str] = (),
+    domain: tuple[float, float] = (-2.0, 2.0), accepts: str = "right",
 ) -> Callable[[Callable[..., Any]], Any]:  # fmt: skip
     """Decorator: define a pointwise operator by its scalar body. Gives the public function, with `out=`; the in-place
-    form `name_` becomes a method (and a function). `.gradient` registers a gradient expression by hand."""
+    form `name_` becomes a method (and a function). `.gradient` registers a gradient expression by hand.
+
+    domain: where samples for tests are drawn from. accepts: which inputs may be Python numbers: 'tensors' none, 'right'
+    all but the first, 'one' any as long as one is a tensor, 'numbers' all.
+    """
 
     def define(body: Callable[..., Any]) -> Any:
         names, defaults, keyword_only = parameters_of(body)
@@ -466,8 +477,12 @@ def pointwise(
             name or body.__name__, [expression], inputs, {n: defaults.get(n) for n in keyword_only}, result,
             integers=integers, refuse_bool=refuse_bool,
         )  # fmt: skip
+        made.domain, made.accepts = domain, accepts
         call = _public(made, inputs, defaults, keyword_only, body)
-        OPERATORS[made.name] = made
+        key = made.name
+        while key in OPERATORS:  # special cases of an operator share its name, not its place
+            key += "'"
+        OPERATORS[key] = made
         publish(
             made.name, call.native or call, method=method, namespaces=namespaces if function else (), aliases=aliases
         )

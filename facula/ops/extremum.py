@@ -14,7 +14,16 @@ from facula.ops.define import FUNCTIONS, Operator, composite, layout_of
 from facula.ops.dispatch import Launch
 from facula.ops.kernels.extremum import Search, lanes_of, search_columns, search_rows
 from facula.ops.reduce import shared_evenly
-from facula.ops.reduction import WORK, index_of, kept_and_reduced, numpy_names, reduction, walk_of, with_numpy_names
+from facula.ops.reduction import (
+    WORK,
+    index_of,
+    kept_and_reduced,
+    numpy_names,
+    reduction,
+    result_type,
+    walk_of,
+    with_numpy_names,
+)
 from facula.runtime.objects import TensorBase, new_tensor
 
 
@@ -112,6 +121,8 @@ def _forms(
     name: str, args: Sequence[Any], kwargs: dict[str, Any], all: Any, along: Operator, pair: str, out: Any
 ) -> Any:
     """(input), (input, dim, keepdim) or (input, other)."""
+    if not kwargs and out is None and len(args) > 1 and type(args[1]) is int:  # the usual form, without further ado
+        return result_type(name)(*along.call(args[0], args[1], len(args) > 2 and args[2]))
     numpy_names(kwargs)
     input, *rest = (kwargs.pop("input"), *args) if "input" in kwargs else args
     layout_of(input, name)
@@ -126,12 +137,10 @@ def _forms(
         raise TypeError(
             f"{name}() received an invalid combination of arguments - got an unexpected {', '.join(kwargs) or 'argument'}"
         )
-    from facula import return_types
-
     found = along.call(input, dim, keepdim)
     if out is not None:
         found = [copy_result(target, part) for target, part in zip(out, found, strict=True)]
-    return getattr(return_types, name)(*found)
+    return result_type(name)(*found)
 
 
 @composite(name="max", method=True)

@@ -23,7 +23,7 @@ _BOOL_NEGATIVE = (
 
 
 # -- arithmetic ------------------------------------------------------------------------------------------------------
-@pointwise()
+@pointwise(accepts="numbers")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """input + alpha * other, broadcast.
 
@@ -33,7 +33,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     return input + alpha * other
 
 
-@pointwise(aliases=("subtract",), refuse_bool=_BOOL_MINUS)
+@pointwise(aliases=("subtract",), refuse_bool=_BOOL_MINUS, accepts="numbers")
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """input - alpha * other, broadcast."""
     return input - alpha * other
@@ -45,25 +45,25 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     return sub(other, input, alpha=alpha)
 
 
-@pointwise(aliases=("multiply",))
+@pointwise(aliases=("multiply",), accepts="numbers")
 def mul(input: Any, other: Any) -> Any:
     """input * other, broadcast."""
     return input * other
 
 
-@pointwise(result="float")
+@pointwise(result="float", accepts="numbers", domain=(0.3, 3.0))
 def true_divide(input: Any, other: Any) -> Any:
     """input / other, broadcast; integers give the default float dtype."""
     return input / other
 
 
-@pointwise()
+@pointwise(accepts="numbers", domain=(0.3, 3.0))
 def floor_divide(input: Any, other: Any) -> Any:
     """The quotient rounded towards minus infinity."""
     return sc.floor_divide(input, other)
 
 
-@pointwise(method=False, in_place=False, function=False)
+@pointwise(method=False, in_place=False, function=False, accepts="numbers", domain=(0.3, 3.0))
 def divide_towards_zero(input: Any, other: Any) -> Any:
     """The quotient rounded towards zero."""
     return sc.trunc_divide(input, other)
@@ -96,13 +96,13 @@ _divided = derived_in_place("div_", div)
 publish("div_", div_, method=True, namespaces=(), aliases=("divide_",))
 
 
-@pointwise()
+@pointwise(accepts="one", domain=(0.3, 3.0))
 def remainder(input: Any, other: Any) -> Any:
     """The remainder with the sign of the divisor, as Python's %."""
     return sc.remainder(input, other)
 
 
-@pointwise()
+@pointwise(domain=(0.3, 3.0))
 def fmod(input: Any, other: Any) -> Any:
     """The remainder with the sign of the dividend, as C's fmod."""
     return sc.fmod(input, other)
@@ -122,7 +122,7 @@ def positive(input: Any) -> Any:
     return input
 
 
-@pointwise(name="pow")
+@pointwise(name="pow", accepts="one", domain=(0.3, 3.0))
 def power(input: Any, exponent: Any) -> Any:
     """input ** exponent, broadcast."""
     return input**exponent
@@ -186,7 +186,7 @@ def square(input: Any) -> Any:
     return _power_two(input) if input._layout.dtype.kind == "f" else mul(input, input)
 
 
-@pointwise(result="float")
+@pointwise(result="float", domain=(0.3, 3.0))
 def reciprocal(input: Any) -> Any:
     """1 / input."""
     return 1.0 / input
@@ -221,25 +221,25 @@ def copysign(input: Any, other: Any) -> Any:
     return sc.copysign(input, other)
 
 
-@pointwise()
+@pointwise(accepts="tensors")
 def maximum(input: Any, other: Any) -> Any:
     """The larger of two; NaN if either is."""
     return sc.maximum(input, other)
 
 
-@pointwise()
+@pointwise(accepts="tensors")
 def minimum(input: Any, other: Any) -> Any:
     """The smaller of two; NaN if either is."""
     return sc.minimum(input, other)
 
 
-@pointwise()
+@pointwise(accepts="tensors")
 def fmax(input: Any, other: Any) -> Any:
     """The larger of two; a NaN loses against a number."""
     return sc.select((input >= other) | sc.is_nan(other), input, other)
 
 
-@pointwise()
+@pointwise(accepts="tensors")
 def fmin(input: Any, other: Any) -> Any:
     """The smaller of two; a NaN loses against a number."""
     return sc.select((input <= other) | sc.is_nan(other), input, other)
@@ -322,13 +322,13 @@ def _(grad: Any, input: Any, end: Any, weight: Any) -> Any:
     return grad * (1.0 - weight), grad * weight, grad * (end - input)
 
 
-@pointwise()
+@pointwise(accepts="tensors")
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value * tensor1 * tensor2."""
     return input + value * tensor1 * tensor2
 
 
-@pointwise()
+@pointwise(accepts="tensors")
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
     """input + value * tensor1 / tensor2."""
     return input + value * (tensor1 / tensor2)
@@ -452,19 +452,19 @@ def logical_not(input: Any) -> Any:
     return ~sc.truth(input)
 
 
-@pointwise(result="bool")
+@pointwise(result="bool", accepts="tensors")
 def logical_and(input: Any, other: Any) -> Any:
     """Truth where both are not zero."""
     return sc.truth(input) & sc.truth(other)
 
 
-@pointwise(result="bool")
+@pointwise(result="bool", accepts="tensors")
 def logical_or(input: Any, other: Any) -> Any:
     """Truth where either is not zero."""
     return sc.truth(input) | sc.truth(other)
 
 
-@pointwise(result="bool")
+@pointwise(result="bool", accepts="tensors")
 def logical_xor(input: Any, other: Any) -> Any:
     """Truth where exactly one is not zero."""
     return sc.truth(input) ^ sc.truth(other)
@@ -476,31 +476,31 @@ def bitwise_not(input: Any) -> Any:
     return ~input
 
 
-@pointwise(integers=False)
+@pointwise(integers=False, accepts="one")
 def bitwise_and(input: Any, other: Any) -> Any:
     """Bits set in both (bool: and)."""
     return input & other
 
 
-@pointwise(integers=False)
+@pointwise(integers=False, accepts="one")
 def bitwise_or(input: Any, other: Any) -> Any:
     """Bits set in either (bool: or)."""
     return input | other
 
 
-@pointwise(integers=False)
+@pointwise(integers=False, accepts="one")
 def bitwise_xor(input: Any, other: Any) -> Any:
     """Bits set in exactly one (bool: exclusive or)."""
     return input ^ other
 
 
-@pointwise(integers=False)
+@pointwise(integers=False, accepts="one")
 def bitwise_left_shift(input: Any, other: Any) -> Any:
     """input * 2 ** other, in integers."""
     return input << other
 
 
-@pointwise(integers=False)
+@pointwise(integers=False, accepts="one")
 def bitwise_right_shift(input: Any, other: Any) -> Any:
     """input shifted right, keeping the sign."""
     return input >> other
@@ -557,7 +557,9 @@ publish("round", round, method=True)
 
 
 # -- elementary functions ----------------------------------------------------------------------------------------------
-def _elementary(name: str, doc: str, aliases: tuple[str, ...] = (), special: bool = False) -> Any:
+def _elementary(
+    name: str, doc: str, aliases: tuple[str, ...] = (), special: bool = False, domain: tuple[float, float] = (-2.0, 2.0)
+) -> Any:
     body = getattr(sc, name)
     namespaces = ("torch", "torch.special") if special else ("torch",)
 
@@ -566,48 +568,48 @@ def _elementary(name: str, doc: str, aliases: tuple[str, ...] = (), special: boo
 
     function.__name__ = name
     function.__doc__ = doc
-    return pointwise(result="float", aliases=aliases, namespaces=namespaces)(function)
+    return pointwise(result="float", aliases=aliases, namespaces=namespaces, domain=domain)(function)
 
 
 exp = _elementary("exp", "e to the power of each element.")
 exp2 = _elementary("exp2", "2 to the power of each element.", special=True)
 expm1 = _elementary("expm1", "exp(x) - 1, accurate near 0.", special=True)
-log = _elementary("log", "The natural logarithm.")
-log2 = _elementary("log2", "The logarithm to base 2.")
-log10 = _elementary("log10", "The logarithm to base 10.")
-log1p = _elementary("log1p", "log(1 + x), accurate near 0.", special=True)
-sqrt = _elementary("sqrt", "The square root; NaN for negative numbers.")
-rsqrt = _elementary("rsqrt", "1 / sqrt(x).")
-sin, cos, tan = _elementary("sin", "Sine of radians."), _elementary("cos", "Cosine of radians."), _elementary("tan", "Tangent of radians.")
-asin = _elementary("asin", "Arc sine, in radians.", ("arcsin",))
-acos = _elementary("acos", "Arc cosine, in radians.", ("arccos",))
+log = _elementary("log", "The natural logarithm.", domain=(0.1, 3.0))
+log2 = _elementary("log2", "The logarithm to base 2.", domain=(0.1, 3.0))
+log10 = _elementary("log10", "The logarithm to base 10.", domain=(0.1, 3.0))
+log1p = _elementary("log1p", "log(1 + x), accurate near 0.", special=True, domain=(-0.9, 2.0))
+sqrt = _elementary("sqrt", "The square root; NaN for negative numbers.", domain=(0.1, 3.0))
+rsqrt = _elementary("rsqrt", "1 / sqrt(x).", domain=(0.1, 3.0))
+sin, cos, tan = _elementary("sin", "Sine of radians."), _elementary("cos", "Cosine of radians."), _elementary("tan", "Tangent of radians.", domain=(-1.3, 1.3))
+asin = _elementary("asin", "Arc sine, in radians.", ("arcsin",), domain=(-0.9, 0.9))
+acos = _elementary("acos", "Arc cosine, in radians.", ("arccos",), domain=(-0.9, 0.9))
 atan = _elementary("atan", "Arc tangent, in radians.", ("arctan",))
 sinh, cosh = _elementary("sinh", "Hyperbolic sine."), _elementary("cosh", "Hyperbolic cosine.")
 tanh = _elementary("tanh", "Hyperbolic tangent.")
 asinh = _elementary("asinh", "Inverse hyperbolic sine.", ("arcsinh",))
-acosh = _elementary("acosh", "Inverse hyperbolic cosine.", ("arccosh",))
-atanh = _elementary("atanh", "Inverse hyperbolic tangent.", ("arctanh",))
+acosh = _elementary("acosh", "Inverse hyperbolic cosine.", ("arccosh",), domain=(1.1, 3.0))
+atanh = _elementary("atanh", "Inverse hyperbolic tangent.", ("arctanh",), domain=(-0.9, 0.9))
 sigmoid = _elementary("sigmoid", "1 / (1 + exp(-x)).")
 erf = _elementary("erf", "The error function.", special=True)
 erfc = _elementary("erfc", "1 - erf(x), accurate for large x.", special=True)
-erfinv = _elementary("erfinv", "The inverse of erf.", special=True)
-lgamma = _elementary("lgamma", "The logarithm of |gamma(x)|.")
-digamma = _elementary("digamma", "The derivative of lgamma.", special=True)
+erfinv = _elementary("erfinv", "The inverse of erf.", special=True, domain=(-0.9, 0.9))
+lgamma = _elementary("lgamma", "The logarithm of |gamma(x)|.", domain=(0.5, 4.0))
+digamma = _elementary("digamma", "The derivative of lgamma.", special=True, domain=(0.5, 4.0))
 
 
-@pointwise(result="float", aliases=("arctan2",))
+@pointwise(result="float", aliases=("arctan2",), accepts="tensors")
 def atan2(input: Any, other: Any) -> Any:
     """The angle of the point (other, input), in radians."""
     return sc.atan2(input, other)
 
 
-@pointwise(result="float")
+@pointwise(result="float", accepts="tensors")
 def hypot(input: Any, other: Any) -> Any:
     """sqrt(input ** 2 + other ** 2)."""
     return sc.sqrt(input * input + other * other)
 
 
-@pointwise(result="float", in_place=False)
+@pointwise(result="float", in_place=False, accepts="tensors")
 def logaddexp(input: Any, other: Any) -> Any:
     """log(exp(input) + exp(other)), without overflow."""
     larger = sc.maximum(input, other)
@@ -619,7 +621,7 @@ def _(grad: Any, input: Any, other: Any) -> Any:
     return grad * sc.sigmoid(input - other), grad * sc.sigmoid(other - input)
 
 
-@pointwise(result="float", in_place=False)
+@pointwise(result="float", in_place=False, accepts="tensors")
 def logaddexp2(input: Any, other: Any) -> Any:
     """log2(2 ** input + 2 ** other), without overflow."""
     larger = sc.maximum(input, other)
@@ -632,7 +634,7 @@ def sinc(input: Any) -> Any:
     return sc.select(input == 0, 1.0 + input, sc.sin(input * math.pi) / (input * math.pi))
 
 
-@pointwise(result="float")
+@pointwise(result="float", accepts="one", domain=(0.3, 3.0))
 def xlogy(input: Any, other: Any) -> Any:
     """input * log(other), 0 where input is 0 (unless other is NaN)."""
     return sc.select(sc.is_nan(other), other, sc.select(input == 0, input * 0.0, input * sc.log(other)))
@@ -643,7 +645,7 @@ def _(grad: Any, input: Any, other: Any) -> Any:
     return sc.select((input == 0) & (other <= 0), 0.0, grad * sc.log(other)), grad * (input / other)
 
 
-@pointwise(result="float", name="logit")
+@pointwise(result="float", name="logit", domain=(0.1, 0.9))
 def _logit(input: Any) -> Any:
     return sc.log(input / (1.0 - input))
 
@@ -671,7 +673,7 @@ def rad2deg(input: Any) -> Any:
     return input * (180 / math.pi)
 
 
-@pointwise()
+@pointwise(accepts="tensors")
 def heaviside(input: Any, values: Any) -> Any:
     """0 below zero, 1 above, `values` at zero."""
     return sc.select(input == 0, values, sc.select(input > 0, input * 0 + 1, input * 0))
@@ -693,6 +695,13 @@ def _nan_to_num(input: Any, *, nan: Any = 0.0, posinf: Any = None, neginf: Any =
     return sc.select(sc.is_nan(input), nan, finite)
 
 
+@_nan_to_num.sample
+def _(make: Any) -> Any:
+    x = make(3, 4)
+    yield (METHODS["where"](x > 1, x * math.inf, METHODS["where"](x < -1, x * math.nan, x)),), {"posinf": 9.0, "neginf": -9.0}
+    yield (make(5),), {"posinf": 3.0, "neginf": 2.0}
+
+
 @_nan_to_num.gradient
 def _(grad: Any, input: Any) -> Any:
     return sc.select((input - input) == 0, grad, 0.0)
@@ -705,6 +714,13 @@ derived_in_place("nan_to_num_", nan_to_num)
 def where_operator(condition: Any, input: Any, other: Any) -> Any:
     """input where the condition is true, else other."""
     return sc.select(sc.truth(condition), input, other)
+
+
+@where_operator.sample
+def _(make: Any) -> Any:
+    yield (make(3, 4) > 0, make(3, 4), make(3, 4)), {}
+    yield (make(4) > 0, make(3, 1), make()), {}
+    yield (make(0) > 0, make(0), make(0)), {}
 
 
 @composite(method=True, out=True)

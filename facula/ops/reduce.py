@@ -10,7 +10,7 @@ from facula.engine.modes import modes
 from facula.ops import scalar as sc
 from facula.ops.copy import convert, copy_result
 from facula.ops.define import FUNCTIONS, composite, layout_of, operator
-from facula.ops.reduction import index_of, numpy_names, reduced_to, reduction, with_numpy_names
+from facula.ops.reduction import index_of, numpy_names, reduced_to, reduction, result_type, with_numpy_names
 
 
 # -- sums ------------------------------------------------------------------------------------------------------------
@@ -200,8 +200,7 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False, out: Any = No
     >>> torch.aminmax(torch.tensor([1., 3., 2.])).max
     tensor(3.)
     """
-    from facula.return_types import aminmax as pair
-
+    pair = result_type("aminmax")
     if dim is None and not layout_of(input, "aminmax").numel:
         raise RuntimeError(
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."

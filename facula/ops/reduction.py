@@ -26,6 +26,7 @@ from facula.core import dtype as dt
 from facula.core.layout import Layout, layout, register_cache
 from facula.core.shapes import contiguous_stride, normalize_dim, normalize_dims, reduced_shape
 from facula.core.strides import collapse, elementwise_stride
+from facula.engine.graph import Node, edge_of, save, saved_output
 from facula.engine.modes import modes
 from facula.ops.copy import convert
 from facula.ops.define import Operator, layout_of, parameters_of, publish, with_out
@@ -109,6 +110,7 @@ class Reduction(Operator):
         self.result, self.needs_elements, self.several = result, needs_elements, several
         self.plans: dict[Any, Plan] = register_cache({})
         self.geometries: dict[Any, tuple[Shape, int, tuple[int, ...]]] = register_cache({})
+        self.recorded: Any = None
 
     def _signature(self, inputs: Sequence[str]) -> Callable[..., Any]:
         """A function that has the parameters of the public one, for `Operator` to read."""
@@ -292,34 +294,61 @@ class Reduction(Operator):
 
     # -- gradient -------------------------------------------------------------------------------------------------
     def gradient(self, rule: Callable[..., Any] | None = None, /, **rules: Callable[..., Any]) -> Any:
-        """One rule per input (a decorated one is for the first); `grad` and `out` have the reduced dimensions kept."""
-        if rule is not None:
-            rules[self.inputs[0]] = rule
-        super().gradient(**{name: self._expanding(rule) for name, rule in rules.items()})
-        return rule
+        """The rule for the input, `gradient(input=lambda grad, out: ...)` or decorated. It may name `grad` and `out`, which
+        have the reduced dimensions kept, the input, the numbers, `n` and `dims`. The other inputs are constants."""
+        found = rule or rules[self.inputs[0]]
+        self.rules = {self.inputs[0]: found}
+        self.recorded = _Recorded(self, found)
+        return found
 
-    def _expanding(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """The rule as the engine calls it: with the gradient as it comes, and the geometry it takes to expand it."""
-        wanted = parameters_of(rule)[0]
+    def attach(self, bound: list[Any], needed: tuple[str, ...], out: Any) -> None:
+        """Make the result that of a new node."""
+        recorded = self.recorded
+        saved, versions = [bound[0]._layout, bound[len(self.inputs)]], [None, None]
+        for name in recorded.saves:
+            if name == "out":
+                value, version = saved_output(out, 0)
+            else:
+                (value,), (version,) = save((bound[self.parameters.index(name)],))
+            saved.append(value)
+            versions.append(version)
+        node = Node(recorded, (edge_of(bound[0]),), (out._layout,), tuple(saved), tuple(versions))
+        out._requires_grad, out._node, out._output = 1, node, 0
 
-        def expanded(values: dict[str, Any]) -> Any:
-            own, dim = values["input_layout"], values["dim"]
-            key = (own, tuple(dim) if type(dim) is list else dim)
-            known = self.geometries.get(key)
-            if known is None:
-                dims = self.dims(dim, own)
-                known = reduced_shape(own.shape, dims, True), product([own.shape[d] for d in dims]), dims
-                self.geometries[key] = known
-            shape, values["n"], values["dims"] = known
-            for name in ("grad", "out"):
-                if name in values and values[name]._layout.shape != shape:
-                    values[name] = values[name].reshape(shape)
-            found = rule(**{n: values[n] for n in wanted})
-            return found if found._layout.shape == own.shape else found.expand(own.shape)
+    def geometry(self, own: Layout, dim: Any) -> tuple[Shape, int, tuple[int, ...]]:
+        """(the shape of the result with the reduced dimensions kept, elements per result, reduced dimensions)."""
+        key = (own, tuple(dim) if type(dim) is list else dim)
+        found = self.geometries.get(key)
+        if found is None:
+            dims = self.dims(dim, own)
+            found = reduced_shape(own.shape, dims, True), product([own.shape[d] for d in dims]), dims
+            self.geometries[key] = found
+        return found
 
-        names = [n for n in wanted if n not in ("n", "dims", "dim")] + ["dim", "input_layout"]
-        taken = ", ".join(f"{n!r}: {n}" for n in names)
-        return _function_of(f"lambda call: lambda {', '.join(names)}: call({{{taken}}})")(expanded)  # type: ignore[no-any-return]
+
+class _Recorded:
+    """What a node of a reduction knows: the rule, and what it names."""
+
+    __slots__ = ("backward_name", "made", "rule", "saves", "wanted")
+
+    def __init__(self, made: Reduction, rule: Callable[..., Any]) -> None:
+        self.made, self.rule, self.wanted = made, rule, parameters_of(rule)[0]
+        self.saves = [n for n in self.wanted if n not in ("grad", "n", "dims")]
+        self.backward_name = made.backward_name
+
+    def backward(self, node: Node, gradients: list[Any]) -> list[Any]:
+        """The gradient of the input: the rule's value, expanded to its shape."""
+        grad = gradients[0]
+        if grad is None:
+            return [None]
+        own, dim, *kept = node.unpack()
+        shape, n, dims = self.made.geometry(own, dim)
+        values = dict(zip(self.saves, kept, strict=True))
+        values.update(grad=grad if grad._layout.shape == shape else grad.reshape(shape), n=n, dims=dims)
+        if "out" in values and values["out"]._layout.shape != shape:
+            values["out"] = values["out"].reshape(shape)
+        found = self.rule(*[values[name] for name in self.wanted])
+        return [found if found._layout.shape == own.shape else found.expand(own.shape)]
 
 
 @functools.cache
@@ -432,7 +461,7 @@ def reduction(
 
 
 def _public(made: Reduction, body: Callable[..., Any]) -> Any:
-    plans, with_output, places = made.plans, with_out(made.call, made.name), 3 + made.takes_dtype
+    plans, with_output = made.plans, with_out(made.call, made.name)
 
     def general(*args: Any, **kwargs: Any) -> Any:
         numpy_names(kwargs)
@@ -445,7 +474,7 @@ def _public(made: Reduction, body: Callable[..., Any]) -> Any:
             if plan is not None:
                 result = plan.run((input,), ())
                 if input._requires_grad and modes.grad_enabled and made.rules:
-                    made.attach([input, dim, keepdim, None][:places], ("input",), result)
+                    made.attach([input, dim], (), result)
                 return result
         numpy_names(kwargs)
         kwargs.setdefault("dim", dim)
@@ -458,6 +487,14 @@ def _public(made: Reduction, body: Callable[..., Any]) -> Any:
     call.operator = made
     call.gradient, call.sample = made.gradient, made.sample
     return call
+
+
+@functools.cache
+def result_type(name: str) -> Any:
+    """The named tuple that the operator of this name gives."""
+    from facula import return_types
+
+    return getattr(return_types, name)
 
 
 def numpy_names(kwargs: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from facula.ops.define import FUNCTIONS, Operator, composite, layout_of
 from facula.ops.dispatch import Launch
 from facula.ops.expression import Expr, variable
 from facula.ops.kernels.scan import Running, Scan, running_extremum, running_lanes, scan_columns, scan_lanes, scan_lines
-from facula.ops.reduction import WORK, index_of, numpy_names, with_numpy_names
+from facula.ops.reduction import WORK, index_of, numpy_names, result_type, with_numpy_names
 from facula.runtime.objects import new_tensor
 
 
@@ -232,9 +232,7 @@ def cummax(input: Any, dim: Any) -> Any:
     >>> torch.cummax(torch.tensor([1., 3., 2.]), dim=0).values
     tensor([1., 3., 3.])
     """
-    from facula import return_types
-
-    return return_types.cummax(*_cummax.call(input, dim))
+    return result_type("cummax")(*_cummax.call(input, dim))
 
 
 @composite(method=True, out=True)
@@ -245,9 +243,7 @@ def cummin(input: Any, dim: Any) -> Any:
     >>> torch.cummin(torch.tensor([3., 1., 2.]), dim=0).values
     tensor([3., 1., 1.])
     """
-    from facula import return_types
-
-    return return_types.cummin(*_cummin.call(input, dim))
+    return result_type("cummin")(*_cummin.call(input, dim))
 
 
 # -- composed --------------------------------------------------------------------------------------------------------

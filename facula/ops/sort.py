@@ -14,7 +14,7 @@ from facula.ops.define import FUNCTIONS, Operator, composite, layout_of
 from facula.ops.dispatch import Launch
 from facula.ops.extremum import picker
 from facula.ops.kernels.sort import SHORT, TOP_MOST, Order, pick_lines, sort_lines, top_lines, words_of
-from facula.ops.reduction import WORK, index_of, numpy_names, with_numpy_names
+from facula.ops.reduction import WORK, index_of, numpy_names, result_type, with_numpy_names
 from facula.runtime.objects import new_tensor
 
 GROUPS = 64
@@ -127,9 +127,7 @@ def sort(*args: Any, **kwargs: Any) -> Any:
     >>> torch.sort(torch.tensor([3., 1., 2.])).values
     tensor([1., 2., 3.])
     """
-    from facula import return_types
-
-    return return_types.sort(*_sort_operator.call(*_sort_arguments("sort", args, kwargs)))
+    return result_type("sort")(*_sort_operator.call(*_sort_arguments("sort", args, kwargs)))
 
 
 @composite(method=True)
@@ -194,10 +192,8 @@ def topk(input: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool =
     >>> torch.topk(torch.tensor([1., 4., 2., 3.]), 2).values
     tensor([4., 3.])
     """
-    from facula import return_types
-
     layout_of(input, "topk")
-    return return_types.topk(*_top_operator.call(input, int(k), dim, bool(largest)))
+    return result_type("topk")(*_top_operator.call(input, int(k), dim, bool(largest)))
 
 
 # -- one element of the order ----------------------------------------------------------------------------------------
@@ -242,15 +238,13 @@ _kth_along.gradient(input=_median_along.rules["input"])
 
 
 def _median(name: str, along: Operator, input: Any, dim: Any, keepdim: bool) -> Any:
-    from facula import return_types
-
     own = layout_of(input, name)
     if dim is None:
         if not own.numel:
             nothing = math.nan if own.dtype.kind == "f" else dt.iinfo(own.dtype).min if own.dtype.itemsize >= 4 else 0
             return FUNCTIONS["torch"]["full"]((), nothing, dtype=own.dtype, device=own.device)
         return along.call(input.reshape(-1), 0, False)[0]
-    return getattr(return_types, name)(*along.call(input, dim, keepdim))
+    return result_type(name)(*along.call(input, dim, keepdim))
 
 
 @composite(method=True, out=True)
@@ -283,10 +277,8 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
     >>> torch.mode(torch.tensor([2., 1., 2., 3.])).values
     tensor(2.)
     """
-    from facula import return_types
-
     layout_of(input, "mode")
-    return return_types.mode(*_mode_along.call(input, dim, keepdim))
+    return result_type("mode")(*_mode_along.call(input, dim, keepdim))
 
 
 @composite(method=True, out=True)
@@ -297,8 +289,6 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     >>> torch.kthvalue(torch.tensor([3., 1., 2.]), 2).values
     tensor(2.)
     """
-    from facula import return_types
-
     shape = layout_of(input, "kthvalue").shape
     if shape and input._layout.dtype is dt.bool:
         raise NotImplementedError("\"kthvalue_cpu\" not implemented for 'Bool'")
@@ -307,7 +297,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
         raise RuntimeError(
             "kthvalue(): selected number k out of range for dimension " + str(normalize_dim(dim, len(shape)))
         )
-    return return_types.kthvalue(*_kth_along.call(input, k, dim, keepdim))
+    return result_type("kthvalue")(*_kth_along.call(input, k, dim, keepdim))
 
 
 # -- quantiles -------------------------------------------------------------------------------------------------------

@@ -8,12 +8,27 @@ from facula.optim.adam import Adam, AdamW
 from facula.optim.optimizer import Optimizer
 from facula.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+__all__ = [
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
+    "lr_scheduler", "swa_utils",
+]  # fmt: skip
+
+_HOMES = {
+    "Adadelta": "adadelta", "Adagrad": "adagrad", "Adamax": "adam_variants", "NAdam": "adam_variants", "RAdam": "adam_variants",
+    "RMSprop": "rmsprop", "ASGD": "asgd", "Rprop": "rprop", "LBFGS": "lbfgs",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name == "lr_scheduler":
-        from importlib import import_module
+    from importlib import import_module
 
-        return import_module("facula.optim.lr_scheduler")
+    if name in ("lr_scheduler", "swa_utils"):
+        return import_module(f"facula.optim.{name}")
+    if name in _HOMES:
+        globals()[name] = found = getattr(import_module(f"facula.optim.{_HOMES[name]}"), name)
+        return found
     raise AttributeError(f"module 'torch.optim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -47,6 +47,7 @@ class Optimizer:
         self._load_state_dict_pre_hooks: dict[int, Any] = OrderedDict()
         self._load_state_dict_post_hooks: dict[int, Any] = OrderedDict()
         self._batches: dict[Any, list[tuple[Batch, Any]]] = {}
+        self._noted: dict[tuple[int, int], dict[str, float]] = {}
         if isinstance(params, TensorBase):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
@@ -70,6 +71,8 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
     def __getstate__(self) -> dict[str, Any]:
+        if self._running:
+            self._show_scalars()
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -79,7 +82,9 @@ class Optimizer:
             "_load_state_dict_post_hooks",
         ):  # fmt: skip
             self.__dict__.setdefault(name, OrderedDict())
-        self._batches = {}
+        self._batches, self._noted = {}, {}
+        if self._running:
+            self._read_scalars()
 
     # -- groups ---------------------------------------------------------------------------------------------------
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -147,6 +152,8 @@ class Optimizer:
         """The state and the groups, with parameters as numbers in order."""
         for hook in self._state_dict_pre_hooks.values():
             hook(self)
+        if self._running:
+            self._show_scalars()
         numbers: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
@@ -197,6 +204,8 @@ class Optimizer:
             groups.append(group)
         self.param_groups = groups
         self._batches = {}
+        if self._running:
+            self._read_scalars()
         for hook in self._load_state_dict_post_hooks.values():
             hook(self)
 
@@ -252,7 +261,7 @@ class Optimizer:
         batches = self._batches.get(position)
         having = [p for p in group["params"] if p._grad is not None]
         if batches is None or sum(len(b.parameters) for b, _ in batches) != len(having) or not all(b.refresh() for b, _ in batches):
-            batches = self._batches[position] = self._make_batches(having, update, counted, variant)
+            batches = self._batches[position] = self._make_batches(group, having, update, counted, variant)
         again = False
         for batch, steps in batches:
             steps[0] += 1
@@ -263,7 +272,47 @@ class Optimizer:
         if again:
             self._batches.pop(position)
 
-    def _make_batches(self, having: list[Any], update: Any, counted: bool, variant: Any) -> list[tuple[Batch, Any]]:
+    def _initial_state(self, group: dict[str, Any], parameter: Any, name: str) -> Any:
+        """The first value of a state tensor."""
+        return FUNCTIONS["torch"]["zeros_like"](parameter.detach())
+
+    # Some rules carry numbers from step to step, such as a product of momenta. They are kept per group and step, and
+    # appear as tensors in the states of the parameters when somebody looks there through `state_dict`.
+    _running: dict[str, Any] = {}
+    """name -> first value, or the name of the hyperparameter that is it."""
+
+    def _scalars(self, position: int, group: dict[str, Any], step: int) -> dict[str, float]:
+        """The running numbers after so many steps."""
+        known = self._noted.get((position, step))
+        if known is None:
+            known = {name: number(group[first]) if isinstance(first, str) else first for name, first in self._running.items()}
+        return known
+
+    def _note_scalars(self, position: int, step: int, values: dict[str, float]) -> None:
+        self._noted.pop((position, step - 2), None)  # the last is kept: parameters of several dtypes step in turn
+        self._noted[position, step] = values
+
+    def _show_scalars(self) -> None:
+        """Write the running numbers into the states."""
+        for position, group in enumerate(self.param_groups):
+            for p in group["params"]:
+                state = self.state.get(p)
+                if state is not None and "step" in state:
+                    for name, value in self._scalars(position, group, int(float(state["step"]))).items():
+                        state[name] = FUNCTIONS["torch"]["tensor"](value, dtype=_float32())
+
+    def _read_scalars(self) -> None:
+        """Take the running numbers out of loaded states."""
+        self._noted.clear()
+        for position, group in enumerate(self.param_groups):
+            for p in group["params"]:
+                state = self.state.get(p)
+                if state is not None and all(name in state for name in self._running) and "step" in state:
+                    self._noted[position, int(float(state["step"]))] = {name: float(state[name]) for name in self._running}
+
+    def _make_batches(
+        self, group: dict[str, Any], having: list[Any], update: Any, counted: bool, variant: Any
+    ) -> list[tuple[Batch, Any]]:
         matching_gradients(having)
         sorted_: dict[Any, list[Any]] = {}
         for p in having:
@@ -274,7 +323,7 @@ class Optimizer:
             rule = update(key)
             for name in rule.states:
                 if name not in state or state[name] is None:
-                    state[name] = FUNCTIONS["torch"]["zeros_like"](p)
+                    state[name] = self._initial_state(group, p, name)
                 elif state[name]._layout is not p._layout:
                     fresh = FUNCTIONS["torch"]["empty_like"](p)
                     fresh.copy_(state[name])
@@ -377,6 +426,19 @@ def register_optimizer_step_pre_hook(hook: Any) -> Removable:
 def register_optimizer_step_post_hook(hook: Any) -> Removable:
     """Call `hook(optimizer, args, kwargs)` after each step of every optimizer."""
     return Removable(Optimizer._global_post_hooks, hook)
+
+
+def check(condition: Any, what: str, value: Any) -> None:
+    """ValueError naming a hyperparameter that is out of range."""
+    if not condition:
+        raise ValueError(f"{what}: {value}")
+
+
+def single(value: float) -> float:
+    """The number in single precision, in which running numbers are saved."""
+    import ctypes
+
+    return ctypes.c_float(value).value
 
 
 def number(value: Any) -> float:

@@ -8,6 +8,7 @@ Reference counts are changed only by Py_IncRef and Py_DecRef; what native code r
 """
 
 import ctypes
+import sys
 from typing import Any
 
 from facula.kernel import link
@@ -44,6 +45,9 @@ T_DATA, T_STORAGE, T_LAYOUT, T_NODE, T_GRAD, T_META, T_BASE, T_BASE_NODE, T_REQU
 )
 TENSOR_OBJECTS = (T_STORAGE, T_LAYOUT, T_NODE, T_GRAD, T_META, T_BASE, T_BASE_NODE)
 TENSOR_WORDS = 12
+OWN_FIELDS = ("_node", "_output", "_requires_grad", "_base", "_base_node", "_grad", "_storage", "_layout", "_data")
+"""What operations set on tensors: none of it makes a cycle that PyTorch would find."""
+_own_fields = (ctypes.c_int64 * len(OWN_FIELDS))(*[id(sys.intern(name)) for name in OWN_FIELDS])
 # NodeBase
 (
     N_OPERATOR,
@@ -185,6 +189,21 @@ tensor_clear, tensor_dealloc, tensor_traverse = _gc_kernels(TENSOR_OBJECTS)
 node_clear, node_dealloc, node_traverse = _gc_kernels(NODE_OBJECTS)
 
 
+@kernel
+def tensor_setattr(self: OBJECT, name: OBJECT, value: OBJECT) -> i32:
+    """tp_setattro of TensorBase. Tensors are made untracked by the cyclic collector; one that is given more than the
+    fields that operations set (an attribute, hooks) may become part of a cycle, so it is tracked from then on.
+    """
+    result = call_extern("PyObject_GenericSetAttr", i32, self, name, value)
+    if value != 0:
+        for k in unroll(range(len(OWN_FIELDS))):
+            if word(external("facula_own_fields", i64), k) == name:
+                return result
+        if call_extern("PyObject_GC_IsTracked", i32, self) == 0:
+            call_extern("PyObject_GC_Track", None, self)
+    return result
+
+
 # -- making objects ----------------------------------------------------------------------------------------------------
 @kernel
 def make_storage(bin: OBJECT, nbytes: i64) -> OBJECT:
@@ -312,7 +331,7 @@ class _Member(ctypes.Structure):
 
 
 _OBJECT_MEMBER, _WORD_MEMBER = 6, 19
-_DEALLOC, _TRAVERSE, _CLEAR, _MEMBERS = 52, 71, 51, 72
+_DEALLOC, _TRAVERSE, _CLEAR, _MEMBERS, _SETATTR = 52, 71, 51, 72, 69
 _DEFAULT, _BASETYPE, _HAVE_GC = 1 << 18, 1 << 10, 1 << 14
 
 
@@ -356,6 +375,7 @@ def install() -> Types:
 
     threads.install()
     link.define("facula_state", ctypes.addressof(STATE))
+    link.define("facula_own_fields", ctypes.addressof(_own_fields))
     STATE[S_NONE], STATE[S_FLOAT], STATE[S_MODE] = id(None), id(float), MODE_GRAD
     o, w = _OBJECT_MEMBER, _WORD_MEMBER
     types.storage = _type(
@@ -364,7 +384,7 @@ def install() -> Types:
          ("block", BLOCK, w), ("__weaklistoffset__", STORAGE_WEAK, w)], False,
     )  # fmt: skip
     types.tensor = _type(
-        "TensorBase", TENSOR_WORDS, [(_DEALLOC, tensor_dealloc), (_TRAVERSE, tensor_traverse), (_CLEAR, tensor_clear)],
+        "TensorBase", TENSOR_WORDS, [(_DEALLOC, tensor_dealloc), (_TRAVERSE, tensor_traverse), (_CLEAR, tensor_clear), (_SETATTR, tensor_setattr)],
         [("_data", T_DATA, w), ("_storage", T_STORAGE, o), ("_layout", T_LAYOUT, o), ("_node", T_NODE, o), ("_grad", T_GRAD, o),
          ("_meta", T_META, o), ("_base", T_BASE, o), ("_base_node", T_BASE_NODE, o), ("_requires_grad", T_REQUIRES, w),
          ("_output", T_OUTPUT, w)], True,

@@ -7,7 +7,7 @@ addresses. Methods of tensors live above (`facula.tensor`), which registers its 
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from facula.core import settings
 from facula.core.layout import CPU, Layout
@@ -21,6 +21,20 @@ class ReferenceStorage:
     """
 
     __slots__ = ("__weakref__", "block", "data", "device", "nbytes", "owner", "version", "views")
+
+    block: int
+    data: int
+    device: Any
+    nbytes: int
+    owner: Any
+    version: int
+    views: int
+    borrow: ClassVar[Any]
+    resize: ClassVar[Any]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, nbytes: int, device: Any = CPU) -> None: ...
 
     def __del__(self, release: Any = memory.release) -> None:
         if self.block:
@@ -40,6 +54,17 @@ class ReferenceTensorBase:
         "_base", "_base_node", "_data", "_grad", "_layout", "_meta", "_node", "_output", "_requires_grad", "_storage",
     )  # fmt: skip
 
+    _base: Any
+    _base_node: Any
+    _data: int
+    _grad: Any
+    _layout: Layout
+    _meta: Any
+    _node: Any
+    _output: int
+    _requires_grad: int
+    _storage: Any
+
 
 class ReferenceNodeBase:
     """The fields of a node of the graph (see `facula.engine.graph`)."""
@@ -47,6 +72,18 @@ class ReferenceNodeBase:
     __slots__ = (
         "edges", "hooks", "metadata_dict", "operator", "outputs", "pre_hooks", "released", "saved", "sequence", "tensor_hooks", "versions",
     )  # fmt: skip
+
+    edges: tuple[Any, ...]
+    hooks: dict[int, Any] | None
+    metadata_dict: dict[Any, Any] | None
+    operator: Any
+    outputs: tuple[Any, ...]
+    pre_hooks: dict[int, Any] | None
+    released: int
+    saved: Any
+    sequence: int
+    tensor_hooks: list[tuple[int, dict[int, Any]]] | None
+    versions: Any
 
 
 REFERENCE = settings.reference
@@ -90,11 +127,15 @@ def _resize(self: Any, nbytes: int) -> None:
     self.nbytes, replacement.nbytes = nbytes, self.nbytes
 
 
-Storage: Any
-TensorBase: Any
-NodeBase: Any
+if TYPE_CHECKING:
+    from facula.runtime import native
 
-if REFERENCE:
+    Storage: Any
+    TensorBase: Any  # operators are attached as methods, which no checker sees
+    NodeBase = ReferenceNodeBase
+
+    def next_sequence() -> int: ...
+elif REFERENCE:
     Storage, TensorBase, NodeBase = ReferenceStorage, ReferenceTensorBase, ReferenceNodeBase
     next_sequence = itertools.count(1).__next__
 else:

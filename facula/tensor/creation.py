@@ -6,6 +6,7 @@ PyTorch has it, `out`.
 
 
 import ctypes
+import math
 from typing import Any
 
 from facula.core import dtype as dt
@@ -148,7 +149,7 @@ def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layo
     """A tensor filled with one number, whose kind decides the dtype unless one is given."""
     if isinstance(fill_value, TensorBase):
         fill_value = fill_value.item()
-    if dtype is None:
+    if dtype is None and out is None:
         dtype = _number_dtype(fill_value)
     made = _made(out, _sizes((size,)), dtype, device)
     write_number(made, fill_value)
@@ -237,6 +238,8 @@ def _bounds(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[An
         start, end, step = bound.get("start", 0), bound["end"], bound.get("step", 1)
     if step == 0:
         raise RuntimeError("step must be nonzero")
+    if not -math.inf < start < math.inf or not -math.inf < end < math.inf:
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     return start, end, step
@@ -249,20 +252,23 @@ def arange(*args: Any, out: Any = None, dtype: Any = None, layout: Any = None, d
     >>> torch.arange(1, 2.5, 0.5)
     tensor([1.0000, 1.5000, 2.0000])
     """
-    import math
-
     start, end, step = _bounds("arange", args, named)
     whole = all(isinstance(x, int) for x in (start, end, step))
     if dtype is None:
-        dtype = dt.int64 if whole else dt.get_default_dtype()
+        dtype = out._layout.dtype if out is not None else dt.int64 if whole else dt.get_default_dtype()
     dtype = dtype_of(dtype)
-    count = -(-(end - start) // step) if whole else math.ceil((end - start) / step)
-    made = allocate((int(count),), dtype, device) if out is None else out
+    if dtype.kind in "bc":
+        raise NotImplementedError(f"\"arange_cpu\" not implemented for '{dtype.scalar_name}'")
+    count = int(-(-(end - start) // step) if whole else math.ceil((end - start) / step))
+    made = _made(out, (count,), dtype, device)
+    dense = _dense(out, made)
     if dtype.kind == "f":
         start, step = float(start), float(step)
     else:
         start, step = int(start), int(step)
-    Launch(ramp(dtype.code), count, 16384, (start, step, start, count, count))((made,))
+    Launch(ramp(dtype.code), count, 16384, (start, step, start, count, count))((dense,))
+    if dense is not made:
+        copy_result(made, dense)
     return require_grad(made) if requires_grad else made
 
 
@@ -276,16 +282,21 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
     start, end = (x.item() if isinstance(x, TensorBase) else x for x in (start, end))
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    dtype = dtype_of(dtype)
-    made = allocate((steps,), dtype, device) if out is None else out
+    dtype = dtype_of(dtype, None if out is None else out._layout.dtype)
+    if dtype.kind == "c":
+        raise NotImplementedError("linspace of complex numbers")
+    made = _made(out, (steps,), dtype, device)
+    dense = _dense(out, made)
     middle = steps if steps == 1 else steps // 2
     if dtype is dt.float32:
         gap = ctypes.c_float(ctypes.c_float(end).value - ctypes.c_float(start).value).value / max(1, steps - 1)
-        Launch(ramp_f32(), steps, 16384, (float(start), float(gap), float(end), middle, steps - 1))((made,))
+        Launch(ramp_f32(), steps, 16384, (float(start), float(gap), float(end), middle, steps - 1))((dense,))
     elif dtype.kind == "f":
-        Launch(ramp(dtype.code), steps, 16384, (float(start), (float(end) - float(start)) / max(1, steps - 1), float(end), middle, steps - 1))((made,))
+        Launch(ramp(dtype.code), steps, 16384, (float(start), (float(end) - float(start)) / max(1, steps - 1), float(end), middle, steps - 1))((dense,))
     else:
-        return copy_result(made, convert(linspace(start, end, steps, dtype=dt.float64), dtype))
+        return copy_result(made, convert(linspace(int(start), int(end), steps, dtype=dt.float64), dtype))
+    if dense is not made:
+        copy_result(made, dense)
     return require_grad(made) if requires_grad else made
 
 
@@ -295,7 +306,12 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
     """base to the powers `linspace(start, end, steps)`."""
     from facula.ops.define import FUNCTIONS
 
-    dtype = dtype_of(dtype)
+    dtype = dtype_of(dtype, None if out is None else out._layout.dtype)
+    start, end = (x.item() if isinstance(x, TensorBase) else x for x in (start, end))
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    if dtype.kind == "i":
+        start, end = int(start), int(end)
     powers = FUNCTIONS["torch"]["pow"](float(base), linspace(start, end, steps, dtype=dt.float64))
     made = convert(powers, dtype)
     if out is not None:

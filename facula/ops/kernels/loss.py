@@ -248,13 +248,17 @@ def class_loss_gradient(form: ClassLoss) -> Any:
 
 
 class PairLoss(NamedTuple):
-    """What the sum of an expression of two tensors is specialised on. `numbers`: names of the numbers in it."""
+    """What the sum of an expression of two tensors is specialised on. `numbers`: names of the numbers in it.
+
+    checked: elements of the first that are not probabilities are noted in the fault record.
+    """
 
     expression: Expr
     inputs: tuple[str, ...]
     code: str
     numbers: tuple[str, ...]
     whole: bool
+    checked: bool
 
 
 PAIR_BLOCK = 16384
@@ -263,11 +267,14 @@ PAIR_BLOCK = 16384
 
 @specialise
 def pair_sum(form: PairLoss) -> Any:
-    """The sum of the expression over blocks of elements, divided by `divisor` where one block is all there is."""
+    """The sum of the expression over blocks of elements, divided by `divisor` where one block is all there is.
+
+    Slots: out (parts in float64, or the result), inputs, numbers, count, divisor, fault.
+    """
     T, C = KERNEL_TYPES[form.code], compute_type(form.code)
     lanes, count = host().lanes(C.itemsize), 4
     width = lanes * count
-    names, numbers, whole = form.inputs, form.numbers, form.whole
+    names, numbers, whole, checked = form.inputs, form.numbers, form.whole, form.checked
     R = T if whole else f64
     many = len(names)
 
@@ -287,7 +294,10 @@ def pair_sum(form: PairLoss) -> Any:
         given = numbers_of(slots)
         n = slots[1 + many + len(numbers)]
         divisor = load(as_pointer(offset(slots, 2 + many + len(numbers)), f64))
+        fault = load(as_pointer(offset(slots, 3 + many + len(numbers)), ptr(i64)))
         zeros = vec(C, lanes)(0.0)
+        ones = vec(C, lanes)(1.0)
+        beyond = zeros > ones
         for task in range(lo, hi):
             total = f64(0)
             first = task * PAIR_BLOCK
@@ -299,13 +309,22 @@ def pair_sum(form: PairLoss) -> Any:
                 for i in range(begin, end, width):
                     for u in unroll(range(count)):
                         sums[u] = sums[u] + term(pointers, i + u * lanes, None, given)
+                        if checked:
+                            chance = cast(load(pointers[0], i + u * lanes, lanes), C)
+                            beyond = beyond | ~((chance >= zeros) & (chance <= ones))
                 for i in range(end, stop, lanes):
                     mask = tail_mask(lanes, stop - i)
+                    if checked:
+                        chance = cast(load(pointers[0], i, lanes, mask), C)
+                        beyond = beyond | ~((chance >= zeros) & (chance <= ones))
                     sums[0] = sums[0] + select(mask, term(pointers, i, mask, given), zeros)
                 total = total + cast(fold("add", folded(added, sums)), f64)
             if whole:
                 total = total / divisor
             out[task] = cast(total, R)
+        if checked:
+            if fold("or", beyond):
+                record_fault(fault, i64(0), i64(0))
 
     return pair_sum
 

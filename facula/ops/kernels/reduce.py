@@ -195,7 +195,7 @@ def reduce_rows(form: Form) -> Any:
     """One result after the other; vectors along the reduced elements (`rows`), or one element at a time (`strided`)."""
     parts = Parts(form)
     lanes, kept_rank, outer_rank = lanes_of(form), form.kept_rank, form.reduced_rank - 1
-    accumulate, total_type, blocked = parts.accumulate, parts.total, form.total != form.accumulate
+    accumulate, total_type = parts.accumulate, parts.total
     weight = form.map.weight + form.combine.weight
     count = (8 if weight <= 3 else 4 if weight <= 12 else 2) if lanes > 1 else 4
     count = 1 if form.short else count
