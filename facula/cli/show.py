@@ -36,9 +36,9 @@ def _text(name: str, dtype: str, form: str) -> str:
 
     try:
         return ops.show(name, dtype, form)
-    except (KeyError, LookupError):
+    except LookupError:
         known = [known for known in dir(facula) if not known.startswith("_")]
-        near = difflib.get_close_matches(name, known, n=3)
+        near = [] if name in known else difflib.get_close_matches(name, known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise CommandError(f"there is no operation {name!r} with a kernel of its own{hint}") from None
     except (ValueError, TypeError, NotImplementedError) as error:

@@ -166,6 +166,12 @@ def from_numpy_name(name: str) -> dtype | None:
 
 
 _default = float32
+_default_listeners: list[Callable[[], None]] = []
+
+
+def on_default_dtype(listener: Callable[[], None]) -> None:
+    """Call `listener()` whenever the default type changes: what was planned with the old one no longer holds."""
+    _default_listeners.append(listener)
 
 
 def get_default_dtype() -> dtype:
@@ -185,7 +191,10 @@ def set_default_dtype(d: dtype) -> None:
         raise TypeError("invalid dtype object: only floating-point types are supported as the default type")
     if not d.is_floating_point:
         raise TypeError("only floating-point types are supported as the default type")
-    _default = d
+    if d is not _default:
+        _default = d
+        for listener in _default_listeners:
+            listener()
 
 
 class _TypeInfo:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from facula.core.device import device as Device
+from facula.core.dtype import on_default_dtype
 from facula.core.shapes import contiguous_stride
 from facula.core.strides import is_contiguous
 
@@ -42,10 +43,14 @@ class Size(tuple[int, ...]):
         return Size(picked) if isinstance(index, slice) else picked
 
     def __add__(self, other: Any) -> Size:  # type: ignore[override]
-        return Size(tuple.__add__(self, tuple(other)))
+        if not isinstance(other, tuple):
+            raise TypeError(f'can only concatenate tuple (not "{type(other).__name__}") to torch.Size')
+        return Size(tuple.__add__(self, other))
 
     def __radd__(self, other: Any) -> Size:
-        return Size(tuple(other) + tuple(self))
+        if not isinstance(other, tuple):
+            raise TypeError(f'can only concatenate torch.Size (not "{type(other).__name__}") to torch.Size')
+        return Size(other + tuple(self))
 
     def __mul__(self, count: Any) -> Size:
         return Size(tuple.__mul__(self, count))
@@ -107,6 +112,15 @@ def register_cache(cache: dict[Any, Any]) -> dict[Any, Any]:
     return cache
 
 
+def forget_plans() -> None:
+    """Empty every registered dictionary."""
+    for cache in _caches:
+        cache.clear()
+
+
+on_default_dtype(forget_plans)
+
+
 def layout(shape: Iterable[int], stride: Shape | None, dtype: DType, device: Device = CPU) -> Layout:
     """The layout with these fields; dense and row-major when `stride` is None."""
     shape = tuple(shape)
@@ -120,7 +134,7 @@ def layout(shape: Iterable[int], stride: Shape | None, dtype: DType, device: Dev
     full_key = (shape, stride, dtype, device)
     found = _interned.get(full_key)
     if found is None:
-        if len(_interned) >= LIMIT:
+        if len(_interned) >= _limit:
             _sweep()
         found = Layout()
         numel = 1
@@ -135,14 +149,27 @@ def layout(shape: Iterable[int], stride: Shape | None, dtype: DType, device: Dev
     return found
 
 
+def _references(table: dict[Any, Any], key: Any) -> int:
+    """How many references the object at `key` has, those of this function itself included."""
+    kept = table.get(key)
+    return sys.getrefcount(kept)
+
+
+_own_references = _references({0: object()}, 0) - 1
+_limit = LIMIT
+
+
 def _sweep() -> None:
     """Forget the plans of every operator, then every layout that no tensor holds."""
-    for cache in _caches:
-        cache.clear()
+    global _limit
+    forget_plans()
     counts: dict[int, int] = {}
     for kept in _interned.values():
         counts[id(kept)] = counts.get(id(kept), 0) + 1
-    for key, kept in list(_interned.items()):
-        if sys.getrefcount(kept) <= counts[id(kept)] + 2:
+    kept = None
+    for key in list(_interned):
+        address = id(_interned[key])
+        if _references(_interned, key) - _own_references <= counts[address]:
             del _interned[key]
-            counts[id(kept)] -= 1
+            counts[address] -= 1
+    _limit = max(LIMIT, 2 * len(_interned))  # many live layouts: sweep less often

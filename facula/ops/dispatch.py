@@ -54,6 +54,10 @@ class Launch:
         if not self.address:
             (_native[0] if _native else _launcher())
             self.address = self.kernel.address()
+        for t in operands:
+            if t._layout.device is not CPU:
+                check_devices("this operation", operands)
+                raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, cpu and {t._layout.device}!")
         if modes.recorder is not None:
             modes.recorder.launch(self, operands, outputs, numbers)
         _native[0](self.address, self.n, self.grain, *[t._data for t in operands], *numbers, *self.tail)

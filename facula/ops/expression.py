@@ -233,6 +233,10 @@ RULES: dict[str, Rule] = {}
 """operation -> function (gradient, result, *arguments) -> gradients of the arguments (None: not differentiable)."""
 
 
+FLAT = frozenset(["and", "or", "xor", "not", "shl", "shr", "lt", "le", "gt", "ge", "eq", "ne", "test", "signbit", "cast"])
+"""Operations on truth values and bits: nothing flows back through them."""
+
+
 def rule(operation: str) -> Callable[[Rule], Rule]:
     def register(function: Rule) -> Rule:
         RULES[operation] = function
@@ -268,7 +272,9 @@ def differentiate(outputs: list[tuple[Expr, Expr]], names: Iterable[str]) -> lis
             continue
         derive = RULES.get(node.operation)
         if derive is None:
-            continue
+            if node.operation in FLAT:
+                continue
+            raise NotImplementedError(f"the derivative of '{node.operation}' is not implemented")
         for argument, part in zip(node.arguments, derive(gradient, node, *node.arguments), strict=True):
             if part is not None and isinstance(argument, Expr):
                 gradients[id(argument)] = add(gradients.get(id(argument), zero), part)

@@ -50,11 +50,13 @@ C_SLOW, C_TABLE = 0, 1
 (E_KEYS, E_ADDRESS, E_N, E_GRAIN, E_OUT, E_BIN, E_NBYTES, E_TAIL, E_TAILS, E_OUTPUTS, E_KINDS, E_DIFFERENTIABLE, E_INFO) = (
     0, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16,
 )  # fmt: skip
+E_HOLDER = E_INFO  # the list that keeps alive what the entry refers to; information for no gradient at all is never asked for
 ENTRY = 32
 I_OPERATOR, I_OUTPUTS, I_EDGES, I_EDGE, I_SAVED, I_SAVE = 0, 1, 2, 3, 7, 8
 TENSOR, FLOAT, INTEGER = 0, 1, 2
 NUMBER = 64  # added to the position of a saved operand that is a Python number
 PARALLEL_GRAINS = 4
+ITEMS = tuple.__basicsize__ // 8  # where the items of a tuple begin, in words
 
 
 @kernel
@@ -91,8 +93,8 @@ def make_edge(t: OBJECT) -> OBJECT:
         return t
     edge = call_extern("PyTuple_New", OBJECT, i64(2))
     incref(node)
-    set_word(edge, 3, node)
-    set_word(edge, 4, call_extern("PyLong_FromLongLong", OBJECT, t[native.T_OUTPUT]))
+    set_word(edge, ITEMS, node)
+    set_word(edge, ITEMS + 1, call_extern("PyLong_FromLongLong", OBJECT, t[native.T_OUTPUT]))
     return edge
 
 
@@ -109,7 +111,7 @@ def make_node(info: OBJECT, arguments: OBJECT, out: OBJECT):
     count = info[I_EDGES]
     edges = call_extern("PyTuple_New", OBJECT, count)
     for k in range(count):
-        as_pointer(offset(edges, 3), OBJECT)[k] = make_edge(as_pointer(arguments, OBJECT)[info[k + I_EDGE]])
+        as_pointer(offset(edges, ITEMS), OBJECT)[k] = make_edge(as_pointer(arguments, OBJECT)[info[k + I_EDGE]])
     set_word(node, native.N_EDGES, edges)
     count = info[I_SAVED]
     saved = call_extern("PyTuple_New", OBJECT, count)
@@ -131,13 +133,13 @@ def make_node(info: OBJECT, arguments: OBJECT, out: OBJECT):
             value = as_pointer(arguments, OBJECT)[position]
             incref(value)
             version = word(value, native.T_STORAGE)[native.VERSION]
-        as_pointer(offset(saved, 3), OBJECT)[k] = value
+        as_pointer(offset(saved, ITEMS), OBJECT)[k] = value
         noted = word(words, native.S_NONE)
         if position >= NUMBER:
             incref(noted)
         else:
             noted = call_extern("PyLong_FromLongLong", OBJECT, version)
-        as_pointer(offset(versions, 3), OBJECT)[k] = noted
+        as_pointer(offset(versions, ITEMS), OBJECT)[k] = noted
     set_word(node, native.N_SAVED, saved)
     set_word(node, native.N_VERSIONS, versions)
     words[native.S_SEQUENCE] = words[native.S_SEQUENCE] + 1
@@ -200,25 +202,37 @@ def _fast(count: int) -> Any:
                 info = as_pointer(offset(entry, E_INFO), OBJECT)[mask]
                 if info == 0:
                     return 0
-        slots = stack_array(i64, SLOTS)
+        # All of the entry is read before anything is made: making an object may run the collector, and the collector
+        # anything, such as a call that puts another entry here. What the entry refers to is held meanwhile.
         layout = word(entry, E_OUT)
         bin = word(entry, E_BIN)
         nbytes = entry[E_NBYTES]
+        outputs = entry[E_OUTPUTS]
+        address = word(entry, E_ADDRESS)
+        n = entry[E_N]
+        grain = entry[E_GRAIN]
+        tails = entry[E_TAIL]
+        tail = [entry[E_TAILS + k] for k in unroll(range(MOST_TAIL))]
+        holder = word(entry, E_HOLDER)
+        incref(holder)
+        slots = stack_array(i64, SLOTS)
         out = fresh_tensor(layout, bin, nbytes)
         if out == 0:
+            decref(holder)
             return 0
         slots[0] = out[native.T_DATA]
         at = i64(1)
         results = out
-        if entry[E_OUTPUTS] > 1:
-            results = call_extern("PyTuple_New", OBJECT, entry[E_OUTPUTS])
-            set_word(results, 3, out)
-            while at < entry[E_OUTPUTS]:
+        if outputs > 1:
+            results = call_extern("PyTuple_New", OBJECT, outputs)
+            set_word(results, ITEMS, out)
+            while at < outputs:
                 more = fresh_tensor(layout, bin, nbytes)
                 if more == 0:
                     decref(results)
+                    decref(holder)
                     return 0
-                as_pointer(offset(results, 3), OBJECT)[at] = more
+                as_pointer(offset(results, ITEMS), OBJECT)[at] = more
                 slots[at] = more[native.T_DATA]
                 at = at + 1
         for k in unroll(range(count)):
@@ -236,15 +250,18 @@ def _fast(count: int) -> Any:
                     if call_extern("PyErr_Occurred", OBJECT) != 0:
                         call_extern("PyErr_Clear", None)
                         decref(results)
+                        decref(holder)
                         return 0
                 slots[at] = number
                 at = at + 1
-        for k in range(entry[E_TAIL]):
-            slots[at] = entry[k + E_TAILS]
-            at = at + 1
-        run_kernel(word(entry, E_ADDRESS), slots, entry[E_N], entry[E_GRAIN])
+        for k in unroll(range(MOST_TAIL)):
+            if tails > k:
+                slots[at] = tail[k]
+                at = at + 1
+        run_kernel(address, slots, n, grain)
         if info != 0:
             make_node(info, arguments, out)
+        decref(holder)
         return results
 
     return fast
@@ -352,7 +369,7 @@ class Table:
     def __init__(self) -> None:
         self.words: Any = None
         self.contexts: list[Any] = []
-        self.infos: dict[tuple[Any, ...], Any] = {}
+        self.holders: dict[int, list[Any]] = {}
 
     def serve(self, context: Any, slow: Any) -> None:
         """Let a context (two words) lead here, or to `slow`."""
@@ -364,6 +381,7 @@ class Table:
         """Forget every entry (their layouts may be freed)."""
         if self.words is not None:
             ctypes.memset(self.words, 0, ctypes.sizeof(self.words))
+        self.holders.clear()
 
     def entry(self, keys: list[int]) -> Any:
         """The place in the table for these keys."""
@@ -411,11 +429,20 @@ class Table:
         words[E_ADDRESS], words[E_N], words[E_GRAIN] = launch.address, launch.n, launch.grain
         words[E_OUT], words[E_BIN], words[E_NBYTES] = id(out), out.bin, out.nbytes
         words[E_TAIL] = len(launch.tail)
-        words[E_TAILS : E_TAILS + len(launch.tail)] = launch.tail
+        words[E_TAILS : E_TAILS + len(launch.tail)] = [_bits(x) for x in launch.tail]
         words[E_OUTPUTS], words[E_KINDS], words[E_DIFFERENTIABLE] = len(outs), kinds, out.dtype.kind in "fc"
+        words[E_HOLDER] = self._hold([plan])
         entry[:] = words
-        _kept_plans[id(plan)] = plan
         return entry
+
+    def _hold(self, what: list[Any]) -> int:
+        """The address of a list that lives as long as an entry names it as its holder."""
+        if len(self.holders) > 2 * ENTRIES:
+            named = set(self.words[E_HOLDER::ENTRY])
+            for address in self.holders.keys() - named:
+                del self.holders[address]
+        self.holders[id(what)] = what
+        return id(what)
 
     def insert_gradient(self, operands: Any, plan: Any, needed: Any, derivative: Any) -> None:
         """Let native code make the node when just these inputs require grad."""
@@ -436,11 +463,13 @@ class Table:
         info[I_EDGES], info[I_SAVED] = len(needed), len(tensors)
         info[I_EDGE : I_EDGE + len(needed)] = list(needed)
         info[I_SAVE : I_SAVE + len(tensors)] = tensors
-        _kept.extend([info, derivative, plan.outs])
+        self.holders[entry[E_HOLDER]].extend([info, derivative, plan.outs])
         entry[E_INFO + mask] = ctypes.addressof(info)
 
 
-_kept_plans: dict[int, Any] = {}
+def _bits(x: Any) -> int:
+    """A number as the word that a slot holds."""
+    return ctypes.c_int64.from_buffer(ctypes.c_double(x)).value if isinstance(x, float) else x
 
 
 def function(name: str, table: Table, count: int, slow: Any, doc: str | None = None) -> Any:

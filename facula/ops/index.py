@@ -751,3 +751,68 @@ tril = operator("tril", method=True, out=True)(_triangle(False, "tril"))
 triu = operator("triu", method=True, out=True)(_triangle(True, "triu"))
 tril.gradient(input=lambda grad, diagonal: tril(grad, diagonal))
 triu.gradient(input=lambda grad, diagonal: triu(grad, diagonal))
+
+
+# -- samples ---------------------------------------------------------------------------------------------------------
+def _vector(make: Any, size: int, *shape: int) -> Any:
+    """Indices into a dimension of a size, negative ones too."""
+    return make(*shape, integer=True, low=-size, high=size)
+
+
+@index.sample
+def _(make: Any) -> Any:
+    yield (make(4, 3), (_vector(make, 4, 5), None)), {}
+    yield (make(4, 3), (_vector(make, 4, 2, 1), _vector(make, 3, 3))), {}
+    yield (make(2, 3, 4), (_vector(make, 2, 2), None, _vector(make, 4, 2))), {}
+    yield (make(2, 3, 4), (None, _vector(make, 3, 2), None)), {}
+    yield (make(4, 0), (_vector(make, 4, 2), None)), {}
+    yield (make(4), (_vector(make, 4, 0),)), {}
+
+
+@_add_at.sample
+def _(make: Any) -> Any:
+    yield (make(5, 3), make(4, 3)._layout, (_vector(make, 4, 5), None)), {}
+
+
+@_index_put.sample
+def _(make: Any) -> Any:
+    yield (make(4, 3), (FUNCTIONS["torch"]["tensor"]([2, -4]), None), make(2, 3)), {}
+    yield (make(4, 3), (FUNCTIONS["torch"]["tensor"]([2, 2]), None), make(3), True), {}
+    yield (make(2, 3), (None, FUNCTIONS["torch"]["tensor"]([1])), make()), {}
+
+
+def _cells(make: Any, size: int, *shape: int) -> Any:
+    return make(*shape, integer=True, low=0, high=size)
+
+
+@gather.sample
+def _(make: Any) -> Any:
+    yield (make(4, 3), 0, _cells(make, 4, 2, 3)), {}
+    yield (make(4, 3), -1, _cells(make, 3, 4, 5)), {}
+    yield (make(4), 0, _cells(make, 4, 0)), {}
+    yield (make(), 0, _cells(make, 1)), {}
+
+
+@scatter_add_.sample
+@_scatter_set.sample
+def _(make: Any) -> Any:
+    columns = FUNCTIONS["torch"]["tensor"]([[2, 0, 1], [1, 2, 0]])
+    yield (make(2, 4), 1, columns, make(2, 3)), {}
+    yield (make(3, 3), 0, columns, make(2, 4)), {}
+    yield (make(3), 0, _cells(make, 3, 0), make(2)), {}
+
+
+@masked_fill_.sample
+def _(make: Any) -> Any:
+    yield (make(3, 4), make(3, 4) > 0, 2.5), {}
+    yield (make(3, 4), make(4) > 0, make()), {}
+    yield (make(0), make(0) > 0, 1), {}
+
+
+@tril.sample
+@triu.sample
+def _(make: Any) -> Any:
+    yield (make(3, 4), 0), {}
+    yield (make(2, 4, 3), -1), {}
+    yield (make(3, 3), 1), {}
+    yield (make(0, 3), 0), {}

@@ -81,6 +81,14 @@ def _cat_gradient(grad: Any, tensors_layout: Any, dim: Any) -> Any:
     return (parts,)
 
 
+@cat.sample
+def _(make: Any) -> Any:
+    yield ([make(2, 3), make(1, 3)], 0), {}
+    yield ([make(2, 3), make(2, 1), make(2, 2)], -1), {}
+    yield ([make(0), make(2, 2)], 0), {}
+    yield ([make(2, 3).transpose(0, 1), make(2, 2)[:, :1].expand(2, 2)[:1].expand(3, 2)], 1), {}
+
+
 @composite(out=True)
 def stack(tensors: Any, dim: int = 0) -> Any:
     """Tensors of one shape along a new dimension."""

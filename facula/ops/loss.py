@@ -168,6 +168,8 @@ def _classes(input: Any, target: Any, weight: Any, ignore: int, reduction: str, 
     if len(input._layout.shape) == 2 and target._layout.shape == input._layout.shape[:1]:
         return _class_loss(input, target, weight, ignore, reduction, smoothing, logits)[0]
     rows, flat, shape = _as_rows(input, target)
+    if weight is not None and len(input._layout.shape) > 2 and weight._layout.shape != input._layout.shape[1:2]:
+        raise RuntimeError("weight tensor should be defined either for all or no classes")
     out = _class_loss(rows, flat, weight, ignore, reduction, smoothing, logits)[0]
     return out.reshape(shape) if reduction == "none" and out._layout.shape != shape else out
 

@@ -14,7 +14,7 @@ from facula.ops.reduction import index_of, numpy_names, reduced_to, reduction, r
 
 
 # -- sums ------------------------------------------------------------------------------------------------------------
-@reduction(result="accumulate")
+@reduction(result="accumulate", native=True)
 def sum(input: Any) -> Any:
     """The sum of the elements, of all or along `dim` (an int or several); integers are summed in int64.
 
@@ -40,7 +40,7 @@ def nansum(input: Any) -> Any:
 nansum.gradient(input=lambda grad, input: grad * (input == input))
 
 
-@reduction(result="float", finish=lambda a, n: a / n)
+@reduction(result="float", finish=lambda a, n: a / n, native=True)
 def mean(input: Any) -> Any:
     """The mean of the elements, of all or along `dim`. The dtype must be floating point.
 

@@ -29,12 +29,13 @@ from facula.core.strides import collapse, elementwise_stride
 from facula.engine.graph import Node, edge_of, save, saved_output
 from facula.engine.modes import modes
 from facula.ops.copy import convert
-from facula.ops.define import Operator, layout_of, parameters_of, publish, with_out
+from facula.ops.define import OPERATORS, Operator, layout_of, parameters_of, publish, with_out
 from facula.ops.dispatch import Launch
 from facula.ops.expression import Expr, as_expression, variable
 from facula.ops.kernels.reduce import BLOCK, DEPTH, Form, lanes_of, reduce_kernel, strip_of
 from facula.ops.scalar import maximum, minimum
-from facula.runtime.objects import TensorBase, new_tensor, wrap
+from facula.ops.served import Call, Served, serve
+from facula.runtime.objects import REFERENCE, TensorBase, new_tensor, wrap
 
 PIECE = 32768
 """Elements that are reduced in one piece when a reduction of few results is divided into chunks."""
@@ -338,17 +339,56 @@ class _Recorded:
 
     def backward(self, node: Node, gradients: list[Any]) -> list[Any]:
         """The gradient of the input: the rule's value, expanded to its shape."""
-        grad = gradients[0]
-        if grad is None:
-            return [None]
         own, dim, *kept = node.unpack()
+        return [self.apply(gradients[0], own, dim, kept)]
+
+    def apply(self, grad: Any, own: Layout, dim: Any, kept: Sequence[Any]) -> Any:
+        """The gradient of an input of layout `own`, given what the rule names."""
+        if grad is None:
+            return None
         shape, n, dims = self.made.geometry(own, dim)
         values = dict(zip(self.saves, kept, strict=True))
         values.update(grad=grad if grad._layout.shape == shape else grad.reshape(shape), n=n, dims=dims)
         if "out" in values and values["out"]._layout.shape != shape:
             values["out"] = values["out"].reshape(shape)
         found = self.rule(*[values[name] for name in self.wanted])
-        return [found if found._layout.shape == own.shape else found.expand(own.shape)]
+        return found if found._layout.shape == own.shape else found.expand(own.shape)
+
+
+class _WholeGradient:
+    """The operator of the nodes that native code leaves behind reductions of a whole tensor of layout `own`."""
+
+    def __init__(self, recorded: _Recorded, own: Layout) -> None:
+        self.recorded, self.own, self.backward_name = recorded, own, recorded.backward_name
+        self.saved = [(name, -1 if name == "out" else 0) for name in recorded.saves]
+
+    def backward(self, node: Node, gradients: list[Any]) -> list[Any]:
+        """The gradient of the input."""
+        kept = node.unpack() if self.saved else ()
+        return [self.recorded.apply(gradients[0], self.own, None, kept)]
+
+
+class _ServedWhole(Served):
+    """The reduction of a whole tensor, by native code once its layout is known and one launch does it."""
+
+    def __init__(self, made: Reduction, public: Callable[..., Any]) -> None:
+        super().__init__(made.name, 1, public, self.call_of)
+        self.made = made
+
+    def call_of(self, input: Any) -> Call | None:
+        """What a call came down to."""
+        plan = self.made.plans.get((input._layout, None, False, None))
+        if plan is None or plan.final is not None or plan.convert is not None or plan.parts is not None:
+            return None
+        return Call(plan.launch, plan.out, self.made)
+
+    def note(self, operands: tuple[Any, ...], call: Call) -> None:
+        """Serve this layout natively from now on, with the node if the input requires grad."""
+        entry, recorded = self.table.insert(operands, call), self.made.recorded
+        if entry is None or recorded is None or not (modes.grad_enabled and operands[0]._requires_grad):
+            return
+        if call.outs[0].dtype.kind in "fc":
+            self.table.insert_gradient(operands, call, [0], _WholeGradient(recorded, operands[0]._layout))
 
 
 @functools.cache
@@ -431,30 +471,32 @@ def _divide(form: Form, kept_sizes: Sequence[int], inner: int, outer: int, resul
 
 
 def _launch(form: Form, tasks: int, work: int, count: int, block: Sequence[int]) -> Launch:
-    memory = (ctypes.c_int64 * len(block))(*block)
-    return Launch(
-        reduce_kernel(form), tasks, max(1, WORK // max(1, work)), (float(count), ctypes.addressof(memory)), memory
-    )
+    memory = (ctypes.c_int64 * (1 + len(block)))(count, *block)
+    return Launch(reduce_kernel(form), tasks, max(1, WORK // max(1, work)), (ctypes.addressof(memory),), memory)
 
 
 # -- the public function ---------------------------------------------------------------------------------------------
 def reduction(
     name: str | None = None, *, combine: str | Callable[[Any, Any], Any] = "add", identity: Any = None,
     finish: Callable[..., Any] | None = None, result: str | dt.dtype = "same", needs_elements: bool = False, several: bool = True,
-    method: bool | str = True, public: bool = True, namespaces: Sequence[str] = ("torch",), aliases: Sequence[str] = (),
+    method: bool | str = True, public: bool = True, native: bool = False, namespaces: Sequence[str] = ("torch",), aliases: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], Any]:  # fmt: skip
     """Decorator: define a reduction by what one element contributes.
 
     combine: 'add', 'mul', 'min', 'max', 'and', 'or', or a function of two partial results (then `identity` is what
     changes nothing). finish: a function of the total `a`, and as it names them the count `n` and the numbers. result:
-    see `Reduction`. needs_elements: refuse to reduce nothing. several: `dim` may be a tuple.
+    see `Reduction`. needs_elements: refuse to reduce nothing. several: `dim` may be a tuple. native: calls with a tensor
+    alone are served by native code.
     """
 
     def define(body: Callable[..., Any]) -> Any:
         made = Reduction(name or body.__name__, body, combine, identity, finish, result, needs_elements, several)
         call = _public(made, body)
         if public:
+            OPERATORS[made.name] = made
             publish(made.name, call, method=method, namespaces=namespaces, aliases=aliases)
+            if native and not REFERENCE:
+                serve(_ServedWhole(made, call))
         return call
 
     return define

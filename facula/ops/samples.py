@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from facula.core import dtype as dt
 from facula.core.lazy import numpy as np
-from facula.ops.define import FUNCTIONS, METHODS, OPERATORS, REGISTRY
+from facula.ops.define import FUNCTIONS, OPERATORS, REGISTRY
 from facula.ops.elementwise import PointwiseOperator
 
 
@@ -39,7 +39,7 @@ def maker(seed: int = 0, floating: dt.dtype = dt.float32) -> Make:
             values = generator.uniform(low, high, shape)
             if dtype.kind == "c":
                 values = values + 1j * generator.uniform(low, high, shape)
-        return METHODS["to"](FUNCTIONS["torch"]["tensor"](np.asarray(values)), dtype)
+        return FUNCTIONS["torch"]["tensor"](np.asarray(values)).to(dtype)
 
     return make
 

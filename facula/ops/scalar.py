@@ -88,8 +88,8 @@ KERNEL: dict[str, Callable[..., Any]] = {
     "or": lambda a, b: a | b,
     "xor": lambda a, b: a ^ b,
     "not": _not,
-    "shl": lambda a, b: a << b,
-    "shr": lambda a, b: a >> b,
+    "shl": lambda a, b: _shift(a, b, False),
+    "shr": lambda a, b: _shift(a, b, True),
     "lt": lambda a, b: a < b,
     "le": lambda a, b: a <= b,
     "gt": lambda a, b: a > b,
@@ -122,6 +122,16 @@ def _typed(condition: Value, a: Any, b: Any) -> tuple[Any, Any]:
     if isinstance(a, Value) or isinstance(b, Value):
         return a, b
     raise TypeError("select() between two numbers: give one of them the type of an operand, for example x * 0 + 1")
+
+
+def _shift(a: Any, b: Any, right: bool) -> Any:
+    """Shifts by the width or more (or by negative amounts) leave nothing but the sign."""
+    like = a if isinstance(a, Value) else b
+    a, b = values.adapt(a, like), values.adapt(b, like)
+    bits = like.type.element.bits
+    beyond = (b < 0) | (b >= bits)
+    within = values.select(beyond, values.cast(bits - 1, b.type), b)
+    return a >> within if right else values.select(beyond, values.cast(0, a.type), a << within)
 
 
 def _integers(divide: Callable[[Value, Value], Value], a: Any, b: Any, quotient: bool) -> Value:

@@ -62,7 +62,7 @@ def _launch(kernel: Any, block: list[int], sizes: tuple[int, ...], length: int, 
 
 
 def scan(
-    combine: Callable[[Any, Any], Any], identity: float, *, floating: bool = False, aliases: tuple[str, ...] = ()
+    combine: Callable[[Any, Any], Any], identity: float, *, floating: bool = False
 ) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: define a scan by how what came before (`a`) and an element (`b`) combine; the decorated function
     carries the name and the documentation. `floating`: integers are refused, else they are accumulated in int64."""

@@ -133,11 +133,13 @@ def served(public: Callable[..., Any], count: int, came_to: Callable[..., Call |
 
     `came_to(*operands)` tells, after a call has run, what it came down to, or None if it is more than one launch.
     """
-    if REFERENCE:
-        return public
-    name = public.__name__
-    made = Served(name, count, public, came_to)
-    native = fastpath.function(name, made.table, count, made.general, public.__doc__)
+    return public if REFERENCE else serve(Served(public.__name__, count, public, came_to))
+
+
+def serve(made: Served) -> Any:
+    """The built-in function of a `Served`, put under all public names of its Python function."""
+    public = made.public
+    native = fastpath.function(made.name, made.table, made.count, made.general, public.__doc__)
     NATIVE[native] = (made, made.general)  # type: ignore[assignment]
     for names in (REGISTRY, METHODS, *FUNCTIONS.values()):
         for key, function in names.items():

@@ -373,8 +373,10 @@ def _unfold_gradient(grad: Any, layout: Layout, dimension: int, size: int, step:
     """Windows overlap, so their gradients are added where they came from."""
     from facula.ops.define import FUNCTIONS
 
+    if not layout.shape:
+        return reshape(grad, ())
     whole = FUNCTIONS["torch"]["zeros"](layout.shape, dtype=grad._layout.dtype, device=layout.device)
-    dim = dimension % max(1, len(layout.shape))
+    dim = dimension % len(layout.shape)
     for place in range(size):
         windows = grad._layout.shape[dim]
         part = slice_dim(whole, dim, place, place + (windows - 1) * step + 1, step)
@@ -506,3 +508,28 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> Any:
 def detach(input: Any) -> Any:
     """The same memory, outside the graph: the result never requires grad."""
     return wrap(input._storage, input._data, input._layout)
+
+
+# -- samples ---------------------------------------------------------------------------------------------------------
+def _samples(operator: Any, *arguments: tuple[tuple[int, ...], tuple[Any, ...]]) -> None:
+    """Samples of a view: (shape of the input, the other arguments) each."""
+
+    def generator(make: Any) -> Any:
+        for shape, rest in arguments:
+            yield (make(*shape), *rest), {}
+
+    operator.sample(generator)
+
+
+_samples(transpose, ((2, 3), (0, 1)), ((2, 3, 4), (-1, 0)), ((0, 3), (0, 1)))
+_samples(_permute, ((2, 3, 4), ((2, 0, 1),)), ((3,), ((0,),)), ((), ((),)))
+_samples(_view, ((2, 6), ((3, 4),)), ((2, 6), ((-1,),)), ((), ((1, 1),)), ((0, 3), ((3, 0),)))
+_samples(_squeeze, ((2, 1, 3), (None,)), ((1, 2, 1), (0,)), ((1, 2, 1), ((0, 2),)))
+_samples(unsqueeze, ((2, 3), (1,)), ((), (0,)), ((2,), (-1,)))
+_samples(_expand, ((2, 1, 3), ((2, 4, -1),)), ((3,), ((2, 3),)), ((), ((2, 2),)))
+_samples(select, ((3, 4), (1, 2)), ((3, 4), (0, -1)), ((3,), (0, 1)))
+_samples(slice_dim, ((5, 4), (0, 1, None, 2)), ((5, 4), (1, -3, -1, 1)), ((5,), (0, 4, 2, 1)))
+_samples(_narrow, ((5, 4), (0, 1, 3)), ((5, 4), (-1, 2, 0)))
+_samples(diagonal, ((3, 4), (0, 0, 1)), ((4, 3), (-1, 0, 1)), ((2, 3, 3), (1, 1, 2)))
+_samples(unfold, ((7,), (0, 3, 2)), ((3, 6), (1, 2, 1)), ((), (0, 1, 1)))
+_samples(_as_strided, ((3, 4), ((2, 2), (1, 2), 1)), ((3, 4), ((2, 3), (0, 1), 0)))

@@ -129,10 +129,10 @@ class LBFGS(Optimizer):
             moves.append(moved)
             inverse.append(1.0 / curvature)
             state["H_diag"] = curvature / change.dot(change)
-        vector, weights = gradient.neg(), [None] * len(changes)
+        vector, weights = gradient.neg(), state.setdefault("al", [None] * size)
         for i in reversed(range(len(changes))):
             weights[i] = moves[i].dot(vector) * inverse[i]
-            vector.add_(changes[i] * -weights[i])  # type: ignore[operator]
+            vector.add_(changes[i] * -weights[i])
         vector = vector.mul(state["H_diag"])
         for i in range(len(changes)):
             vector.add_(moves[i] * (weights[i] - changes[i].dot(vector) * inverse[i]))

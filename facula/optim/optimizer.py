@@ -285,7 +285,7 @@ class Optimizer:
         """The running numbers after so many steps."""
         known = self._noted.get((position, step))
         if known is None:
-            known = {name: number(group[first]) if isinstance(first, str) else first for name, first in self._running.items()}
+            known = {name: single(number(group[first])) if isinstance(first, str) else first for name, first in self._running.items()}
         return known
 
     def _note_scalars(self, position: int, step: int, values: dict[str, float]) -> None:
@@ -318,9 +318,9 @@ class Optimizer:
         for p in having:
             if not is_dense(p):
                 raise RuntimeError("the optimizer needs parameters whose memory is dense; give it .contiguous() ones")
-            state = self.state[p]
-            key = variant(state) if variant is not None else None
+            key = variant(self.state[p]) if variant is not None else None
             rule = update(key)
+            state = self.state[p] if rule.states or counted else {}
             for name in rule.states:
                 if name not in state or state[name] is None:
                     state[name] = self._initial_state(group, p, name)
@@ -336,7 +336,7 @@ class Optimizer:
             sorted_.setdefault((p._layout.dtype, key, steps), []).append(p)
         made = []
         for (_, key, steps), parameters in sorted_.items():
-            batch = Batch(update(key), parameters, [self.state[p] for p in parameters], counted)
+            batch = Batch(update(key), parameters, [self.state.get(p, {}) for p in parameters], counted)
             batch.refresh()
             made.append((batch, [steps, key == "first"]))
         return made

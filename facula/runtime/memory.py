@@ -15,6 +15,7 @@ from facula.core import settings
 ALIGNMENT = 64
 LARGE = 1 << 20
 CACHE_LIMIT = 4 << 30
+LARGEST = 1 << 62
 
 _libc = ctypes.CDLL(None) if sys.platform != "win32" else ctypes.cdll.msvcrt
 _free: dict[int, list[int]] = {}
@@ -44,6 +45,8 @@ def bin_address(nbytes: int) -> int:
     block = size_class(nbytes)
     found = _bins.get(block)
     if found is None:
+        if block > LARGEST:
+            raise RuntimeError(f"Storage size calculation overflowed: no memory holds {nbytes} bytes")
         record = (ctypes.c_int64 * 2)(0, block)
         _kept.append(record)
         found = _bins[block] = ctypes.addressof(record)
@@ -133,6 +136,8 @@ def trim() -> int:
 def _trim_bins() -> int:
     from facula.runtime import native
 
+    if native.STATE[native.S_MODE] & native.MODE_SLOW:
+        return 0  # a recording may be running: the free blocks are its own
     returned = 0
     for block, address in _bins.items():
         record = (ctypes.c_int64 * 2).from_address(address)

@@ -67,7 +67,7 @@ NODE_WORDS = 13
 
 # The state block: words that native code and Python share.
 (S_STORAGE_TYPE, S_TENSOR_TYPE, S_PARAMETER_TYPE, S_NODE_TYPE, S_CPU, S_MODE, S_OWNER, S_SEQUENCE, S_ALLOCATED, S_RESERVED, S_CACHED,
- S_PEAK, S_SYSTEM, S_LAYOUT_BIN, S_LAYOUT_NBYTES, S_NONE, S_NEW_SLOW, S_FLOAT, S_GET_GRAD, S_SET_GRAD) = range(20)  # fmt: skip
+ S_PEAK, S_SYSTEM, S_LAYOUT_BIN, S_LAYOUT_NBYTES, S_NONE, S_NEW_SLOW, S_FLOAT, S_GET_GRAD, S_SET_GRAD, S_LIMIT) = range(21)  # fmt: skip
 HUGE = 2 << 20
 STATE = (ctypes.c_int64 * 32)()
 MODE_GRAD, MODE_SLOW = 1, 2
@@ -131,10 +131,17 @@ def take_block(bin: OBJECT) -> i64:
 
 @kernel
 def give_block(address: OBJECT, bin: OBJECT):
-    """Put a block back into its bin."""
+    """Put a block back into its bin, or give it to the system if too much is kept (but not while a recording may run:
+    the blocks that it lets go of are its own).
+    """
     block = bin[1]
     words = state()
     words[S_ALLOCATED] = words[S_ALLOCATED] - block
+    if words[S_CACHED] + block > words[S_LIMIT]:
+        if words[S_MODE] < MODE_SLOW:
+            words[S_RESERVED] = words[S_RESERVED] - block
+            call_extern("free", None, address)
+            return
     words[S_CACHED] = words[S_CACHED] + block
     address[0] = bin[0]
     as_pointer(bin, OBJECT)[0] = address
@@ -371,12 +378,13 @@ types = Types()
 
 def install() -> Types:
     """Make the types. The state block's pointers to classes and slow paths are filled in by `objects.py`."""
-    from facula.runtime import threads
+    from facula.runtime import memory, threads
 
     threads.install()
     link.define("facula_state", ctypes.addressof(STATE))
     link.define("facula_own_fields", ctypes.addressof(_own_fields))
     STATE[S_NONE], STATE[S_FLOAT], STATE[S_MODE] = id(None), id(float), MODE_GRAD
+    STATE[S_LIMIT] = memory.CACHE_LIMIT
     o, w = _OBJECT_MEMBER, _WORD_MEMBER
     types.storage = _type(
         "Storage", STORAGE_WORDS, [(_DEALLOC, storage_dealloc)],

@@ -62,7 +62,7 @@ def with_default(factor):
         (Tile(1), Tile(2)), (Pair(1, 2), Pair(1, 3)), (Mode.SUM, Mode.MEAN), (np.float32(1), np.float32(2)),
         (np.arange(3), np.arange(3) + 1), (np.int32(1), np.int64(1)), (None, 0), ({1, 2}, {1, 3}),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_captured_constants(one, other):
     assert with_constant(one).key == with_constant(one).key

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from facula.core.dtype import float32, float64
 from facula.nn.functional import _operators as op
+from facula.ops.recurrent import gru_layer, lstm_layer
 from facula.tensor.tensor import Tensor
 
 Weights = list[Any]
@@ -106,13 +108,34 @@ def stack(
         for direction in range(directions):
             position = layer * directions + direction
             start = tuple(part[position] for part in state)
-            output, final = _run(STEPS[mode], input, sizes, start, weights[position], direction == 1)
+            output, final = _layer(mode, input, sizes, start, weights[position], direction == 1)
             outputs.append(output)
             finals.append(final)
         input = outputs[0] if directions == 1 else op.cat(outputs, 1)
         if dropout > 0 and layer < num_layers - 1:
             input = op.dropout(input, dropout, True)
     return input, tuple(op.stack(parts, 0) for parts in zip(*finals))
+
+
+def _layer(
+    mode: str, input: Tensor, sizes: list[int], state: State, weights: Weights, backwards: bool
+) -> tuple[Tensor, State]:
+    """One layer in one direction: as one operator where the batch keeps its size, else step by step."""
+    even = sizes[0] == sizes[-1] and weights[4] is None
+    if not even or mode not in ("LSTM", "GRU") or input.dtype not in (float32, float64) or input.is_meta:
+        return _run(STEPS[mode], input, sizes, state, weights, backwards)
+    length, batch = len(sizes), sizes[0]
+    w_ih, w_hh, b_ih, b_hh = weights[:4]
+    if mode == "LSTM":
+        bias = None if b_ih is None else b_ih + b_hh
+        gates = op.linear(input, w_ih, bias).view(length, batch, -1)
+        states, last, *_ = lstm_layer(gates.flip(0) if backwards else gates, *state, w_hh)
+        final = (states[-1], last)
+    else:
+        gates = op.linear(input, w_ih, b_ih).view(length, batch, -1)
+        states, _ = gru_layer(gates.flip(0) if backwards else gates, *state, w_hh, b_hh)
+        final = (states[-1],)
+    return (states.flip(0) if backwards else states).flatten(0, 1), final
 
 
 def _run(

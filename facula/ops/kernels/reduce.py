@@ -11,8 +11,8 @@ Float sums are taken in float32 lanes over fixed blocks, and the blocks are adde
 bits however many threads work, because the partition follows the sizes alone. A reduction with few results is divided into
 chunks whose partial results a second kernel combines.
 
-Slots: result, input, kept operands (dense, of the shape of the result), numbers (f64), the count of reduced elements
-(f64), the address of a geometry block. The range: results for rows, strips of results for columns.
+Slots: result, input, kept operands (dense, of the shape of the result), numbers (f64), the address of a geometry block.
+The range: results for rows, strips of results for columns.
 """
 
 from typing import Any, NamedTuple
@@ -181,13 +181,13 @@ def walked(index: Value, block: Value, sizes: int, strides: int, rank: int) -> V
 
 def geometry_of(slots: Value, form: Form) -> tuple[Value, Value]:
     """(count of reduced elements, geometry block)."""
-    first = 2 + len(form.kept) + len(form.numbers)
-    return load(as_pointer(offset(slots, first), f64)), load(as_pointer(offset(slots, first + 1), ptr(i64)))
+    block = load(as_pointer(offset(slots, 2 + len(form.kept) + len(form.numbers)), ptr(i64)))
+    return cast(load(block, COUNT), f64), block
 
 
-# The geometry block: these five, then the sizes and strides of the kept dimensions (of the input), then those of the
+# The geometry block: these six, then the sizes and strides of the kept dimensions (of the input), then those of the
 # reduced dimensions but the last.
-INNER, STEP, OUTER, PER, CHUNKS, HEADER = range(6)
+COUNT, INNER, STEP, OUTER, PER, CHUNKS, HEADER = range(7)
 
 
 @specialise
