@@ -50,8 +50,9 @@ class Result:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a process that is timed."""
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"}
+    """The environment of a process that is timed: so many threads, and bytecode kept, as it is for installed packages."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"}
 
 
 def geometric_mean(values: Iterable[float]) -> float:

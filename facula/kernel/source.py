@@ -14,6 +14,7 @@ import types as python_types
 from typing import Any
 
 from facula.kernel.errors import KernelError
+from facula.kernel.files import module_digest, ours
 from facula.kernel.types import Type
 
 _files: dict[str, dict[int, ast.FunctionDef]] = {}
@@ -133,6 +134,8 @@ def _describe_object(value: Any, visiting: tuple[int, ...]) -> str:
     if type(value).__module__ == "functools" and hasattr(value, "func"):  # partial
         return describe((value.func, value.args, value.keywords), visiting)
     if isinstance(value, type):
+        if ours(kind.__module__):
+            return name + module_digest(kind.__module__)
         if _settled(getattr(sys.modules.get(kind.__module__), "__file__", None) or "", kind.__module__):
             return name
         methods = {
@@ -146,7 +149,7 @@ def _describe_object(value: Any, visiting: tuple[int, ...]) -> str:
 
 def fingerprint(function: python_types.FunctionType, visiting: tuple[int, ...] = ()) -> str:
     """A digest of the function and of all that it refers to."""
-    text = _body_fingerprint(function, visiting)
+    text = _house_fingerprint(function, visiting) if ours(function.__module__) else _body_fingerprint(function, visiting)
     # One code object may serve functions with other types and defaults.
     signature = (function.__annotations__, function.__defaults__, function.__kwdefaults__)
     if not any(signature) or id(function) in visiting:
@@ -154,6 +157,16 @@ def fingerprint(function: python_types.FunctionType, visiting: tuple[int, ...] =
     visiting = (*visiting, id(function))
     annotations = ",".join(f"{name}:{describe(kind, visiting)}" for name, kind in signature[0].items())
     return f"{text}({annotations};{describe(signature[1:], visiting)})"
+
+
+def _house_fingerprint(function: python_types.FunctionType, visiting: tuple[int, ...]) -> str:
+    """One of facula's own functions: its place in its file, the file's digest, and what the scopes around it gave."""
+    place = f"{module_digest(function.__module__)}:{function.__qualname__}:{function.__code__.co_firstlineno}"
+    if not function.__closure__ or id(function) in visiting:
+        return place
+    visiting = (*visiting, id(function))
+    given = ",".join(f"{name}={describe(value, visiting)}" for name, value in captured(function).items())
+    return f"{place}({given})"
 
 
 def _body_fingerprint(function: python_types.FunctionType, visiting: tuple[int, ...]) -> str:

@@ -25,7 +25,7 @@ from facula.engine.graph import Node, edge_of, save, saved_output
 from facula.engine.modes import modes
 from facula.ops.define import OPERATORS, _backward_name, parameters_of, publish
 from facula.ops.dispatch import FAULT_ADDRESS, Launch, check_devices
-from facula.ops.expression import Expr, constant, differentiate, substitute, variable, variables, zero
+from facula.ops.expression import Expr, conjugate, constant, differentiate, substitute, variable, variables, zero
 from facula.ops.kernels.pointwise import Operand, Signature, divisors, grain
 from facula.ops.kernels.pointwise import pointwise as pointwise_kernel
 from facula.runtime.objects import REFERENCE, TensorBase, new_tensor
@@ -71,7 +71,7 @@ class PointwiseOperator:
     """A named scalar expression over tensors, with its derivative made on demand.
 
     result: 'same' (the promoted dtype), 'float' (integers compute in the default float), 'bool' (a truth value,
-    compared in the promoted dtype), 'real' (complex gives its real part's dtype), or a dtype.
+    compared in the promoted dtype), 'real' (complex gives its real part's dtype), 'complex' (the reverse), or a dtype.
     """
 
     def __init__(
@@ -136,6 +136,10 @@ class PointwiseOperator:
             raise RuntimeError(self.refuse_bool)
         if self.result == "bool":
             return compute, dt.bool
+        if self.result == "real":
+            return compute, compute.to_real()
+        if self.result == "complex":
+            return compute, compute.to_complex()
         if isinstance(self.result, dt.dtype):
             return compute, self.result
         return compute, compute
@@ -221,10 +225,12 @@ class PointwiseOperator:
             results = [out]
         scalars: tuple[Any, ...] = ()
         if len(plan.tensor_inputs) != len(operands) or given:
-            convert = float if plan.compute.kind == "f" else _word
-            scalars = tuple(
-                [convert(x) for x in operands if not isinstance(x, TensorBase)] + [convert(v) for v in given.values()]
-            )
+            passed = [x for x in operands if not isinstance(x, TensorBase)] + list(given.values())
+            kind = plan.compute.kind
+            if kind == "c":
+                scalars = tuple([part for x in passed for part in (complex(x).real, complex(x).imag)])
+            else:
+                scalars = tuple([float(x) if kind == "f" else _word(x) for x in passed])
         plan.launch((*results, *[operands[i] for i in plan.tensor_inputs]), len(results), scalars)
         if out is not None:
             out._storage.version += 1
@@ -247,7 +253,7 @@ class PointwiseOperator:
         needed = tuple(
             [i for i in plan.tensor_inputs if operands[i]._requires_grad and operands[i]._layout.dtype.kind in "fc"]
         )
-        derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers))
+        derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers), plan.compute.kind == "c")
         if self.table is not None and not numbers and not written and len(results) == 1:
             self.table.insert_gradient(operands, plan, needed, derivative)
         saved, versions = [], []
@@ -269,19 +275,21 @@ class PointwiseOperator:
                 versions.append(version)
         return Node(derivative, tuple([edge_of(operands[i]) for i in needed]), plan.outs, tuple(saved), tuple(versions))
 
-    def saves_input(self, operands: Sequence[Any], numbers: dict[str, Any], position: int) -> bool:
+    def saves_input(self, plan: Plan, operands: Sequence[Any], numbers: dict[str, Any], position: int) -> bool:
         """Whether the gradient for these operands would name this input."""
         needed = tuple(
             [i for i, x in enumerate(operands) if isinstance(x, TensorBase) and x._requires_grad and x._layout.dtype.kind in "fc"]
         )
-        derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers))
+        derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers), plan.compute.kind == "c")
         return any(p == position for _, p in derivative.saved)
 
-    def derivative(self, needed: tuple[int, ...], is_number: tuple[bool, ...], given: tuple[str, ...]) -> Derivative:
-        key = (needed, is_number, given)
+    def derivative(
+        self, needed: tuple[int, ...], is_number: tuple[bool, ...], given: tuple[str, ...], complex: bool = False
+    ) -> Derivative:
+        key = (needed, is_number, given, complex)
         found = self.derivatives.get(key)
         if found is None:
-            found = self.derivatives[key] = Derivative(self, needed, is_number, given)
+            found = self.derivatives[key] = Derivative(self, needed, is_number, given, complex)
         return found
 
 
@@ -290,7 +298,8 @@ class Derivative:
     gradients and exactly the values that the differentiated expression names."""
 
     def __init__(
-        self, operator: PointwiseOperator, needed: tuple[int, ...], is_number: tuple[bool, ...], given: tuple[str, ...]
+        self, operator: PointwiseOperator, needed: tuple[int, ...], is_number: tuple[bool, ...], given: tuple[str, ...],
+        complex: bool = False,
     ) -> None:
         self.backward_name = operator.backward_name
         self.self_edge = (
@@ -304,10 +313,10 @@ class Derivative:
         results = [f"{out}{i}" if count > 1 else out for i in range(count)]
         names = [operator.inputs[i] for i in needed]
         if operator.override is not None:
-            parts = _overridden(operator, names, gradients[0])
-            parts = substitute(parts, fixed)
+            parts = _overridden(operator, names, conjugate(gradients[0]) if complex else gradients[0])
+            parts = substitute([conjugate(p) for p in parts] if complex else parts, fixed)
         else:
-            parts = differentiate(list(zip(expressions, gradients, strict=True)), names)
+            parts = differentiate(list(zip(expressions, gradients, strict=True)), names, complex)
             outs = {
                 id(e): variable(results[i]) for i, e in enumerate(expressions) if e.arguments and e.operation != "var"
             }

@@ -221,6 +221,12 @@ def select(condition: Any, a: Any, b: Any) -> Expr:
     return a if a is b else make("select", condition, a, b)
 
 
+def conjugate(a: Any) -> Expr:
+    """The complex conjugate."""
+    a = as_expression(a)
+    if a is zero or (a.operation == "const" and not isinstance(a.arguments[0], complex)):
+        return a
+    return a.arguments[0] if a.operation == "conj" else make("conj", a)
 
 
 zero = _intern("zero", ())
@@ -232,14 +238,19 @@ Rule = Callable[..., tuple[Any, ...]]
 RULES: dict[str, Rule] = {}
 """operation -> function (gradient, result, *arguments) -> gradients of the arguments (None: not differentiable)."""
 
+COMPLEX_RULES: dict[str, Rule] = {}
+"""What differs for complex numbers. Rules see the conjugate of the gradient, so that those of holomorphic functions hold."""
+
 
 FLAT = frozenset(["and", "or", "xor", "not", "shl", "shr", "lt", "le", "gt", "ge", "eq", "ne", "test", "signbit", "cast"])
 """Operations on truth values and bits: nothing flows back through them."""
 
 
-def rule(operation: str) -> Callable[[Rule], Rule]:
+def rule(operation: str, table: dict[str, Rule] = RULES) -> Callable[[Rule], Rule]:
+    """Register the rule of an operation."""
+
     def register(function: Rule) -> Rule:
-        RULES[operation] = function
+        table[operation] = function
         return function
 
     return register
@@ -261,8 +272,18 @@ def nodes_in_order(roots: Iterable[Expr]) -> list[Expr]:
     return order
 
 
-def differentiate(outputs: list[tuple[Expr, Expr]], names: Iterable[str]) -> list[Expr]:
-    """Reverse mode: the gradient with respect to each named variable, given (output, its gradient) pairs."""
+def differentiate(outputs: list[tuple[Expr, Expr]], names: Iterable[str], complex: bool = False) -> list[Expr]:
+    """Reverse mode: the gradient with respect to each named variable, given (output, its gradient) pairs.
+
+    complex: by torch's convention, the gradient of a holomorphic f is g * conj(f'), which is conj(conj(g) * f').
+    """
+    if complex:
+        parts = _differentiate([(output, conjugate(g)) for output, g in outputs], names, {**RULES, **COMPLEX_RULES})
+        return [conjugate(p) for p in parts]
+    return _differentiate(outputs, names, RULES)
+
+
+def _differentiate(outputs: list[tuple[Expr, Expr]], names: Iterable[str], rules: Mapping[str, Rule]) -> list[Expr]:
     gradients: dict[int, Expr] = {}
     for output, gradient in outputs:
         gradients[id(output)] = add(gradients.get(id(output), zero), gradient)
@@ -270,7 +291,7 @@ def differentiate(outputs: list[tuple[Expr, Expr]], names: Iterable[str]) -> lis
         gradient = gradients.get(id(node), zero)
         if gradient is zero or node.operation in ("var", "const", "zero"):
             continue
-        derive = RULES.get(node.operation)
+        derive = rules.get(node.operation)
         if derive is None:
             if node.operation in FLAT:
                 continue
@@ -306,7 +327,7 @@ def substitute(expressions: Iterable[Expr], replacements: Mapping[int, Expr]) ->
 
 
 _builders: dict[str, Callable[..., Expr]] = {
-    "add": add, "sub": subtract, "mul": multiply, "div": divide, "pow": power, "select": select,
+    "add": add, "sub": subtract, "mul": multiply, "div": divide, "pow": power, "select": select, "conj": conjugate,
 }  # fmt: skip
 
 

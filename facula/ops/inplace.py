@@ -133,7 +133,7 @@ def pointwise_in_place(operator: PointwiseOperator, operands: Sequence[Any], num
     given = {n: v for n, v in numbers.items() if v != operator.numbers[n]}
     plan = operator.plan(operands, given, target)
     recorded = operands
-    if operator.saves_input(operands, given, 0):  # the gradient names the value that is about to be overwritten
+    if operator.saves_input(plan, operands, given, 0):  # the gradient names the value that is about to be overwritten
         recorded = [METHODS["clone"](target), *operands[1:]]
     modes.grad_enabled = False
     try:

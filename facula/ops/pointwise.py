@@ -197,7 +197,7 @@ def _(grad: Any, out: Any) -> Any:
     return -grad * (out * out)
 
 
-@pointwise(aliases=("absolute",))
+@pointwise(aliases=("absolute",), result="real")
 def abs(input: Any) -> Any:
     """The absolute value."""
     return sc.absolute(input)

@@ -109,6 +109,9 @@ KERNEL: dict[str, Callable[..., Any]] = {
     "sqrt": _number_or(values.sqrt, math.sqrt),
     "pow": lambda a, b: _power(a, b),
     "atan2": lambda a, b: kernel_math.atan2(a, b),
+    "conj": lambda a: a,
+    "realpart": lambda a: a,
+    "imagpart": lambda a: a * 0,
     "test": lambda a: values.cast(a, ty.b1),
     "cast": lambda a, like: values.cast(a, like.type.element),
 }
@@ -230,6 +233,8 @@ absolute, minimum, maximum = _operation("abs"), _operation("min"), _operation("m
 fmod, remainder, floor_divide = _operation("fmod"), _operation("mod"), _operation("floordiv")
 truth, trunc_divide, sign_bit = _operation("test"), _operation("truncdiv"), _operation("signbit")
 where = select
+conjugate = ex.conjugate
+complex_pair = _operation("pair")
 
 
 def is_nan(x: Any) -> Any:
@@ -248,6 +253,15 @@ rule("min")(lambda g, y, a, b: _shared(g, a, b, a < b))
 rule("max")(lambda g, y, a, b: _shared(g, a, b, a > b))
 rule("abs")(lambda g, y, x: (g * sign(x),))
 rule("copysign")(lambda g, y, a, b: (select(make("eq", a, 0.0), 0.0, g * (y / a)), None))
+rule("conj")(lambda g, y, x: (ex.conjugate(g),))
+rule("realpart")(lambda g, y, x: (make("realpart", g),))
+rule("imagpart", ex.COMPLEX_RULES)(lambda g, y, x: (make("realpart", g) * -1j,))
+rule("pair")(lambda g, y, a, b: (make("realpart", g), make("imagpart", g)))
+rule("acosh", ex.COMPLEX_RULES)(lambda g, y, x: (g / (sqrt(x - 1.0) * sqrt(x + 1.0)),))
+rule("abs", ex.COMPLEX_RULES)(lambda g, y, x: (make("realpart", g) * ex.conjugate(sign(x)),))
+rule("sign", ex.COMPLEX_RULES)(
+    lambda g, y, x: (select(make("eq", x, 0.0), 0.0, (g - make("realpart", g * y) * ex.conjugate(y)) / absolute(x)),)
+)
 rule("exp")(lambda g, y, x: (g * y,))
 rule("exp2")(lambda g, y, x: (g * y * math.log(2),))
 rule("expm1")(lambda g, y, x: (g * (y + 1.0),))

@@ -5,6 +5,8 @@
         return shapes.transpose(layout.shape, layout.stride, dim0, dim1)
     transpose.gradient(lambda grad, layout, dim0, dim1: transpose(grad, dim0, dim1))
 
+A geometry may add a dtype: the same memory as elements of that type (the offset then counts those).
+
 A view remembers its base, so that changing either in place is seen by the other, in values and in gradients.
 """
 
@@ -68,9 +70,10 @@ class ViewOperator:
         return out
 
     def _step(self, source: Layout, arguments: tuple[Any, ...]) -> Step:
-        shape, stride, offset = self.geometry(source, *arguments)
-        made = layout(tuple(shape), tuple(stride), source.dtype, source.device)
-        step = self.steps[source, arguments] = Step(self, source, arguments, made, offset * source.dtype.itemsize)
+        shape, stride, offset, *other = self.geometry(source, *arguments)
+        dtype = other[0] if other else source.dtype
+        made = layout(tuple(shape), tuple(stride), dtype, source.device)
+        step = self.steps[source, arguments] = Step(self, source, arguments, made, offset * dtype.itemsize)
         return step
 
 

@@ -158,6 +158,24 @@ class Tensor(TensorBase):
         return views.transpose(self, -2, -1)
 
     @property
+    def real(self) -> Any:
+        """The real parts, as a view."""
+        return FUNCTIONS["torch"]["real"](self)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        METHODS["copy_"](FUNCTIONS["torch"]["real"](self), creation.as_tensor(value))
+
+    @property
+    def imag(self) -> Any:
+        """The imaginary parts, as a view. RuntimeError for real tensors."""
+        return FUNCTIONS["torch"]["imag"](self)
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        METHODS["copy_"](FUNCTIONS["torch"]["imag"](self), creation.as_tensor(value))
+
+    @property
     def H(self) -> Any:
         """The conjugate transpose of a matrix."""
         if len(self._layout.shape) not in (0, 2):

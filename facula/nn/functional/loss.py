@@ -55,7 +55,7 @@ def mse_loss(
         reduction = legacy_get_string(size_average, reduce)
     if weight is not None:
         return _weighted((input - target) ** 2, weight, reduction)
-    return op.mse_loss(input, target, reduction=reduction)
+    return op.mse_loss(input, target, reduction)
 
 
 def l1_loss(
@@ -71,8 +71,9 @@ def l1_loss(
         _warn_broadcast(input, target)
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
-    errors = (input - target).abs()
-    return reduce_loss(errors, reduction) if weight is None else _weighted(errors, weight, reduction)
+    if weight is not None:
+        return _weighted((input - target).abs(), weight, reduction)
+    return op.l1_loss(input, target, reduction)
 
 
 def smooth_l1_loss(
@@ -88,12 +89,7 @@ def smooth_l1_loss(
         _warn_broadcast(input, target)
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
-    if beta < 0:
-        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    errors = (input - target).abs()
-    if beta == 0.0:
-        return reduce_loss(errors, reduction)
-    return reduce_loss(op.where(errors < beta, errors * errors * (0.5 / beta), errors - 0.5 * beta), reduction)
+    return op.smooth_l1_loss(input, target, reduction, beta)
 
 
 def huber_loss(
@@ -102,15 +98,11 @@ def huber_loss(
     """A square within `delta` of the target, and linear beyond; see `HuberLoss`."""
     if target.shape != input.shape:
         _warn_broadcast(input, target)
-    if delta <= 0:
-        raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    errors = (input - target).abs()
-    errors = op.where(errors < delta, errors * errors * 0.5, delta * (errors - 0.5 * delta))
-    if weight is not None:
-        if weight.size() != input.size():
-            raise ValueError("Weights and input must have the same size.")
-        errors = errors * weight
-    return reduce_loss(errors, reduction)
+    if weight is None:
+        return op.huber_loss(input, target, reduction, delta)
+    if weight.size() != input.size():
+        raise ValueError("Weights and input must have the same size.")
+    return reduce_loss(op.huber_loss(input, target, "none", delta) * weight, reduction)
 
 
 def nll_loss(
@@ -191,13 +183,7 @@ def binary_cross_entropy_with_logits(
         reduction = legacy_get_string(size_average, reduce)
     if target.shape != input.shape:
         raise ValueError(f"Target size ({target.size()}) must be the same as input size ({input.size()})")
-    # -log(sigmoid(x)) = softplus(-x), and -log(1 - sigmoid(x)) = x + softplus(-x).
-    penalty = op.softplus(-input, 1, math.inf)
-    if pos_weight is None:
-        values = (1 - target) * input + penalty
-    else:
-        values = (1 - target) * input + (1 + (pos_weight - 1) * target) * penalty
-    return reduce_loss(values if weight is None else values * weight, reduction)
+    return op.binary_cross_entropy_with_logits(input, target, weight, pos_weight, reduction)
 
 
 def poisson_nll_loss(
@@ -279,11 +265,10 @@ def kl_div(
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
             stacklevel=2,
         )
-    values = target.exp() * (target - input) if log_target else op.xlogy(target, target) - target * input
     if reduction == "batchmean":
-        total = values.sum()
+        total = op.kl_div(input, target, "sum", log_target=log_target)
         return total / input.size()[0] if input.dim() != 0 else total
-    return reduce_loss(values, reduction)
+    return op.kl_div(input, target, reduction, log_target=log_target)
 
 
 def hinge_embedding_loss(

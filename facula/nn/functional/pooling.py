@@ -17,45 +17,94 @@ def _tuple(value: Any, n: int) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
 
 
-def _with_indices(dims: int, name: str) -> tuple[Any, Any]:
-    operator_name = f"max_pool{dims}d_with_indices"
-
-    def with_indices(
-        input: Tensor,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        dilation: Any = 1,
-        ceil_mode: bool = False,
-        return_indices: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """The maximum of each window, and its index in the flattened plane."""
-        step = kernel_size if stride is None else stride
-        return getattr(op, operator_name)(input, kernel_size, step, padding, dilation, ceil_mode)
-
-    def pool(
-        input: Tensor,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        dilation: Any = 1,
-        ceil_mode: bool = False,
-        return_indices: bool = False,
-    ) -> Any:
-        """The maximum of each window; with `return_indices` also its index in the flattened plane."""
-        if return_indices:
-            return with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
-        step = kernel_size if stride is None else stride
-        return getattr(op, name)(input, kernel_size, step, padding, dilation, ceil_mode)
-
-    with_indices.__name__ = with_indices.__qualname__ = operator_name
-    pool.__name__ = pool.__qualname__ = name
-    return pool, with_indices
+def max_pool1d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The maximum of each window, and its index along the last dimension."""
+    step = kernel_size if stride is None else stride
+    return op.max_pool1d_with_indices(input, kernel_size, step, padding, dilation, ceil_mode)
 
 
-max_pool1d, max_pool1d_with_indices = _with_indices(1, "max_pool1d")
-max_pool2d, max_pool2d_with_indices = _with_indices(2, "max_pool2d")
-max_pool3d, max_pool3d_with_indices = _with_indices(3, "max_pool3d")
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum of each window; with `return_indices` also its index along the last dimension."""
+    step = kernel_size if stride is None else stride
+    if return_indices:
+        return op.max_pool1d_with_indices(input, kernel_size, step, padding, dilation, ceil_mode)
+    return op.max_pool1d(input, kernel_size, step, padding, dilation, ceil_mode)
+
+
+def max_pool2d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The maximum of each window, and its index in the flattened plane."""
+    step = kernel_size if stride is None else stride
+    return op.max_pool2d_with_indices(input, kernel_size, step, padding, dilation, ceil_mode)
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum of each window; with `return_indices` also its index in the flattened plane."""
+    step = kernel_size if stride is None else stride
+    if return_indices:
+        return op.max_pool2d_with_indices(input, kernel_size, step, padding, dilation, ceil_mode)
+    return op.max_pool2d(input, kernel_size, step, padding, dilation, ceil_mode)
+
+
+def max_pool3d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The maximum of each window, and its index in the flattened volume."""
+    step = kernel_size if stride is None else stride
+    return op.max_pool3d_with_indices(input, kernel_size, step, padding, dilation, ceil_mode)
+
+
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum of each window; with `return_indices` also its index in the flattened volume."""
+    step = kernel_size if stride is None else stride
+    if return_indices:
+        return op.max_pool3d_with_indices(input, kernel_size, step, padding, dilation, ceil_mode)
+    return op.max_pool3d(input, kernel_size, step, padding, dilation, ceil_mode)
 
 
 def _adaptive_size(input: Tensor, output_size: Any, dims: int) -> list[int]:
@@ -65,26 +114,43 @@ def _adaptive_size(input: Tensor, output_size: Any, dims: int) -> list[int]:
     return [given if wanted is None else wanted for wanted, given in zip(sizes, input.shape[-dims:])]
 
 
-def _adaptive_max(dims: int) -> tuple[Any, Any]:
-    name = f"adaptive_max_pool{dims}d"
-
-    def with_indices(input: Tensor, output_size: Any, return_indices: bool = False) -> tuple[Tensor, Tensor]:
-        """The maximum of each of `output_size` windows, and its index in the flattened plane."""
-        return getattr(op, name)(input, _adaptive_size(input, output_size, dims))
-
-    def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-        """The maximum of each of `output_size` windows; with `return_indices` also its index."""
-        values, indices = with_indices(input, output_size)
-        return (values, indices) if return_indices else values
-
-    with_indices.__name__ = with_indices.__qualname__ = name + "_with_indices"
-    pool.__name__ = pool.__qualname__ = name
-    return pool, with_indices
+def adaptive_max_pool1d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The maximum of each of `output_size` windows, and its index."""
+    return op.adaptive_max_pool1d(input, _adaptive_size(input, output_size, 1))
 
 
-adaptive_max_pool1d, adaptive_max_pool1d_with_indices = _adaptive_max(1)
-adaptive_max_pool2d, adaptive_max_pool2d_with_indices = _adaptive_max(2)
-adaptive_max_pool3d, adaptive_max_pool3d_with_indices = _adaptive_max(3)
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The maximum of each of `output_size` windows; with `return_indices` also its index."""
+    both = adaptive_max_pool1d_with_indices(input, output_size)
+    return both if return_indices else both[0]
+
+
+def adaptive_max_pool2d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The maximum of each of `output_size` windows, and its index."""
+    return op.adaptive_max_pool2d(input, _adaptive_size(input, output_size, 2))
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The maximum of each of `output_size` windows; with `return_indices` also its index."""
+    both = adaptive_max_pool2d_with_indices(input, output_size)
+    return both if return_indices else both[0]
+
+
+def adaptive_max_pool3d_with_indices(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The maximum of each of `output_size` windows, and its index."""
+    return op.adaptive_max_pool3d(input, _adaptive_size(input, output_size, 3))
+
+
+def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """The maximum of each of `output_size` windows; with `return_indices` also its index."""
+    both = adaptive_max_pool3d_with_indices(input, output_size)
+    return both if return_indices else both[0]
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:

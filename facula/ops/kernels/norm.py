@@ -1,0 +1,524 @@
+"""Normalisation over rows (layer, root mean square), groups of channels, and channels over the batch.
+
+Forward kernels take the mean and the sum of squares around it in two passes over the elements, write the result in a third
+and keep (mean, 1 / deviation) for the gradient. Half precisions are computed in float32; sums run in float32 lanes over
+fixed blocks and in float64 between them. Work is divided by rows, groups or channels, never by threads, so results are
+the same bits on any number of them.
+"""
+
+import functools
+from typing import Any
+
+from facula.kernel.language import (
+    Kernel, Value, cast, f64, host, i64, kernel, load, offset, ptr, select, specialise, splat, sqrt, store, tail_mask, unroll, urem,
+    vec,
+)  # fmt: skip
+from facula.kernel.language import reduce as fold
+from facula.ops.kernels.pointwise import KERNEL_TYPES
+from facula.ops.kernels.reduce import BLOCK, compute_type
+from facula.ops.kernels.rows import added, folded
+
+
+@functools.cache
+def line_sums(code: str, what: str) -> Kernel:
+    """Sums along n neighbouring elements, in float64: 'sum' of x; 'squares' of x - mean; 'pair' of g and g * (x - mean)."""
+    C = compute_type(code)
+    lanes, count = host().lanes(C.itemsize), 4 if what != "pair" else 2
+    width = lanes * count
+
+    @kernel(inline=True)
+    def line_sums(p, g, mean, n):  # type: ignore[no-untyped-def]
+        centre = splat(mean, lanes)
+        zeros = vec(C, lanes)(0.0)
+        first = f64(0)
+        second = f64(0)
+        for begin in range(0, n, BLOCK):
+            stop = min(begin + BLOCK, n)
+            sums = [zeros for _ in unroll(range(count))]
+            products = [zeros for _ in unroll(range(count))]
+            end = begin + (stop - begin) // width * width
+            for i in range(begin, end, width):
+                for u in unroll(range(count)):
+                    x = cast(load(p, i + u * lanes, lanes), C)
+                    if what == "sum":
+                        sums[u] = sums[u] + x
+                    elif what == "squares":
+                        sums[u] = sums[u] + (x - centre) * (x - centre)
+                    else:
+                        slope = cast(load(g, i + u * lanes, lanes), C)
+                        sums[u] = sums[u] + slope
+                        products[u] = products[u] + slope * (x - centre)
+            for i in range(end, stop, lanes):
+                mask = tail_mask(lanes, stop - i)
+                x = cast(load(p, i, lanes, mask), C)
+                if what == "sum":
+                    sums[0] = sums[0] + x
+                elif what == "squares":
+                    sums[0] = sums[0] + select(mask, (x - centre) * (x - centre), zeros)
+                else:
+                    slope = cast(load(g, i, lanes, mask), C)
+                    sums[0] = sums[0] + slope
+                    products[0] = products[0] + slope * (x - centre)
+            first = first + cast(fold("add", folded(added, sums)), f64)
+            if what == "pair":
+                second = second + cast(fold("add", folded(added, products)), f64)
+        return first, second
+
+    return line_sums
+
+
+@functools.cache
+def affine_line(code: str) -> Kernel:
+    """out = x * scale + shift along n neighbouring elements."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    lanes = host().lanes(C.itemsize)
+
+    @kernel(inline=True)
+    def affine_line(out, p, scale, shift, n):  # type: ignore[no-untyped-def]
+        factor = splat(scale, lanes)
+        constant = splat(shift, lanes)
+        main = n // lanes * lanes
+        for i in range(0, main, lanes):
+            store(out, i, cast(cast(load(p, i, lanes), C) * factor + constant, T))
+        if main < n:
+            mask = tail_mask(lanes, n - main)
+            store(out, main, cast(cast(load(p, main, lanes, mask), C) * factor + constant, T), mask)
+        return n
+
+    return affine_line
+
+
+@functools.cache
+def slope_line(code: str) -> Kernel:
+    """out = g * a + x * b + c along n neighbouring elements."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    lanes = host().lanes(C.itemsize)
+
+    @kernel(inline=True)
+    def slope_line(out, g, p, a, b, c, n):  # type: ignore[no-untyped-def]
+        by_slope = splat(a, lanes)
+        by_x = splat(b, lanes)
+        constant = splat(c, lanes)
+        for i in range(0, n, lanes):
+            mask = tail_mask(lanes, n - i)
+            value = cast(load(g, i, lanes, mask), C) * by_slope + cast(load(p, i, lanes, mask), C) * by_x + constant
+            store(out, i, cast(value, T), mask)
+        return n
+
+    return slope_line
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+@specialise
+def row_norm(code: str, centred: bool, weighted: bool, shifted: bool) -> Any:
+    """Each row of n elements normalised (centred: layer norm; else by its root mean square), then times w, plus b.
+
+    The range: rows.
+    """
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    lanes = host().lanes(C.itemsize)
+    total_of, squares_of = line_sums(code, "sum"), line_sums(code, "squares")
+
+    def value_at(p: Value, w: Value, b: Value, i: Value, mask: Any, centre: Value, factor: Value) -> Value:
+        value = (cast(load(p, i, lanes, mask), C) - centre) * factor
+        if weighted:
+            value = value * cast(load(w, i, lanes, mask), C)
+        if shifted:
+            value = value + cast(load(b, i, lanes, mask), C)
+        return cast(value, T)  # type: ignore[no-any-return]
+
+    @kernel
+    def row_norm(
+        out: ptr(T), means: ptr(C), scales: ptr(C), x: ptr(T), w: ptr(T), b: ptr(T), n: i64, eps: f64, lo: i64, hi: i64
+    ):  # fmt: skip
+        count = cast(n, f64)
+        main = n // lanes * lanes
+        for row in range(lo, hi):
+            p = offset(x, row * n)
+            q = offset(out, row * n)
+            mean = C(0.0)
+            if centred:
+                total, _ = total_of(p, p, C(0.0), n)
+                mean = cast(total / count, C)
+                means[row] = mean
+            squares, _ = squares_of(p, p, mean, n)
+            scale = cast(1.0 / sqrt(squares / count + eps), C)
+            scales[row] = scale
+            centre = splat(mean, lanes)
+            factor = splat(scale, lanes)
+            for i in range(0, main, lanes):
+                store(q, i, value_at(p, w, b, i, None, centre, factor))
+            if main < n:
+                mask = tail_mask(lanes, n - main)
+                store(q, main, value_at(p, w, b, main, mask, centre, factor), mask)
+
+    return row_norm
+
+
+@specialise
+def row_norm_gradient(code: str, centred: bool, weighted: bool, shifted: bool) -> Any:
+    """The gradient of the rows; and of w and b, summed over `per` rows each into two lines of `parts`. The range: blocks of rows."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    lanes = host().lanes(C.itemsize)
+
+    @kernel
+    def row_norm_gradient(
+        out: ptr(T), parts: ptr(C), grad: ptr(T), x: ptr(T), means: ptr(C), scales: ptr(C), w: ptr(T), n: i64, rows: i64, per: i64,
+        lo: i64, hi: i64,
+    ):  # fmt: skip
+        zeros = vec(C, lanes)(0.0)
+        count = cast(n, f64)
+        for block in range(lo, hi):
+            by_w = offset(parts, block * 2 * n)
+            by_b = offset(by_w, n)
+            if weighted:
+                for i in range(0, n, lanes):
+                    store(by_w, i, zeros, tail_mask(lanes, n - i))
+                    if shifted:
+                        store(by_b, i, zeros, tail_mask(lanes, n - i))
+            for row in range(block * per, min(block * per + per, rows)):
+                p = offset(x, row * n)
+                g = offset(grad, row * n)
+                q = offset(out, row * n)
+                factor = splat(scales[row], lanes)
+                centre = zeros
+                if centred:
+                    centre = splat(means[row], lanes)
+                first = f64(0)
+                second = f64(0)
+                for begin in range(0, n, BLOCK):
+                    stop = min(begin + BLOCK, n)
+                    sums = zeros
+                    products = zeros
+                    for i in range(begin, stop, lanes):
+                        mask = tail_mask(lanes, stop - i)
+                        slope = cast(load(g, i, lanes, mask), C)
+                        normal = (cast(load(p, i, lanes, mask), C) - centre) * factor
+                        if weighted:
+                            store(by_w, i, load(by_w, i, lanes, mask) + slope * normal, mask)
+                            if shifted:
+                                store(by_b, i, load(by_b, i, lanes, mask) + slope, mask)
+                            slope = slope * cast(load(w, i, lanes, mask), C)
+                        if centred:
+                            sums = sums + slope
+                        products = products + slope * normal
+                    first = first + cast(fold("add", sums), f64)
+                    second = second + cast(fold("add", products), f64)
+                less = splat(cast(first / count, C), lanes)
+                along = splat(cast(second / count, C), lanes)
+                for i in range(0, n, lanes):
+                    mask = tail_mask(lanes, n - i)
+                    slope = cast(load(g, i, lanes, mask), C)
+                    if weighted:
+                        slope = slope * cast(load(w, i, lanes, mask), C)
+                    normal = (cast(load(p, i, lanes, mask), C) - centre) * factor
+                    value = slope - normal * along
+                    if centred:
+                        value = value - less
+                    store(q, i, cast(value * factor, T), mask)
+
+    return row_norm_gradient
+
+
+@specialise
+def sum_parts(code: str, both: bool) -> Any:
+    """The gradients of w and b out of the parts of `blocks` blocks. The range: strips of one vector of columns."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    lanes = host().lanes(C.itemsize)
+
+    @kernel
+    def sum_parts(by_w: ptr(T), by_b: ptr(T), parts: ptr(C), n: i64, blocks: i64, lo: i64, hi: i64):
+        for strip in range(lo, hi):
+            i = strip * lanes
+            mask = tail_mask(lanes, n - i)
+            first = vec(C, lanes)(0.0)
+            second = vec(C, lanes)(0.0)
+            for block in range(0, blocks):
+                first = first + load(parts, block * 2 * n + i, lanes, mask)
+                if both:
+                    second = second + load(parts, (block * 2 + 1) * n + i, lanes, mask)
+            store(by_w, i, cast(first, T), mask)
+            if both:
+                store(by_b, i, cast(second, T), mask)
+
+    return sum_parts
+
+
+# -- groups of channels ----------------------------------------------------------------------------------------------
+@specialise
+def group_norm(code: str, weighted: bool, shifted: bool) -> Any:
+    """Groups of `each` channels of `size` elements, normalised, then times w, plus b of the channel. The range: groups."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    total_of, squares_of, affine = line_sums(code, "sum"), line_sums(code, "squares"), affine_line(code)
+
+    @kernel
+    def group_norm(
+        out: ptr(T), means: ptr(C), scales: ptr(C), x: ptr(T), w: ptr(T), b: ptr(T), groups: i64, each: i64, size: i64, eps: f64,
+        lo: i64, hi: i64,
+    ):  # fmt: skip
+        n = each * size
+        count = cast(n, f64)
+        for group in range(lo, hi):
+            p = offset(x, group * n)
+            q = offset(out, group * n)
+            total, _ = total_of(p, p, C(0.0), n)
+            mean = cast(total / count, C)
+            squares, _ = squares_of(p, p, mean, n)
+            scale = cast(1.0 / sqrt(squares / count + eps), C)
+            means[group] = mean
+            scales[group] = scale
+            if weighted or shifted:
+                first = urem(group, groups) * each
+                for c in range(0, each):
+                    factor = scale
+                    if weighted:
+                        factor = factor * cast(w[first + c], C)
+                    constant = -mean * factor
+                    if shifted:
+                        constant = constant + cast(b[first + c], C)
+                    affine(offset(q, c * size), offset(p, c * size), factor, constant, size)
+            else:
+                affine(q, p, scale, -mean * scale, n)
+
+    return group_norm
+
+
+@specialise
+def group_norm_gradient(code: str, weighted: bool) -> Any:
+    """The gradient of groups; `by_w` and `by_b` get each channel's sums for the gradients of w and b. The range: groups."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    pair, line = line_sums(code, "pair"), slope_line(code)
+
+    @kernel
+    def group_norm_gradient(
+        out: ptr(T), by_w: ptr(C), by_b: ptr(C), grad: ptr(T), x: ptr(T), means: ptr(C), scales: ptr(C), w: ptr(T),
+        groups: i64, each: i64, size: i64, lo: i64, hi: i64,
+    ):  # fmt: skip
+        n = each * size
+        count = cast(n, f64)
+        for group in range(lo, hi):
+            mean = means[group]
+            scale = cast(scales[group], f64)
+            first_channel = urem(group, groups) * each
+            first = f64(0)
+            second = f64(0)
+            for c in range(0, each):
+                at = group * n + c * size
+                slope, product = pair(offset(x, at), offset(grad, at), mean, size)
+                by_w[group * each + c] = cast(product * scale, C)
+                by_b[group * each + c] = cast(slope, C)
+                factor = f64(1)
+                if weighted:
+                    factor = cast(w[first_channel + c], f64)
+                first = first + slope * factor
+                second = second + product * factor
+            along = -second * scale * scale * scale / count
+            constant = -first * scale / count - along * cast(mean, f64)
+            for c in range(0, each):
+                at = group * n + c * size
+                factor = scale
+                if weighted:
+                    factor = factor * cast(w[first_channel + c], f64)
+                line(offset(out, at), offset(grad, at), offset(x, at), cast(factor, C), cast(along, C), cast(constant, C), size)
+
+    return group_norm_gradient
+
+
+# -- channels over the batch -----------------------------------------------------------------------------------------
+@specialise
+def batch_norm(code: str, training: bool, weighted: bool, running: bool) -> Any:
+    """(N, C, size): each channel normalised over the batch, with its own (training) or the running statistics.
+
+    Running statistics move by `momentum` towards the batch's, the variance unbiased. The range: channels.
+    """
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    total_of, squares_of, affine = line_sums(code, "sum"), line_sums(code, "squares"), affine_line(code)
+
+    @kernel
+    def batch_norm(
+        out: ptr(T), means: ptr(C), scales: ptr(C), new_mean: ptr(T), new_var: ptr(T), x: ptr(T), w: ptr(T), b: ptr(T),
+        old_mean: ptr(T), old_var: ptr(T), momentum: f64, samples: i64, channels: i64, size: i64, eps: f64, lo: i64, hi: i64,
+    ):  # fmt: skip
+        count = cast(samples * size, f64)
+        for c in range(lo, hi):
+            mean = C(0.0)
+            variance = f64(0)
+            if training:
+                total = f64(0)
+                for s in range(0, samples):
+                    p = offset(x, (s * channels + c) * size)
+                    part, _ = total_of(p, p, C(0.0), size)
+                    total = total + part
+                mean = cast(total / count, C)
+                squares = f64(0)
+                for s in range(0, samples):
+                    p = offset(x, (s * channels + c) * size)
+                    part, _ = squares_of(p, p, mean, size)
+                    squares = squares + part
+                variance = squares / count
+                if running:
+                    new_mean[c] = cast((1.0 - momentum) * cast(old_mean[c], f64) + momentum * total / count, T)
+                    new_var[c] = cast((1.0 - momentum) * cast(old_var[c], f64) + momentum * squares / (count - 1.0), T)
+            else:
+                mean = cast(old_mean[c], C)
+                variance = cast(old_var[c], f64)
+            scale = cast(1.0 / sqrt(variance + eps), C)
+            means[c] = mean
+            scales[c] = scale
+            constant = C(0.0)
+            if weighted:
+                scale = scale * cast(w[c], C)
+                constant = cast(b[c], C)
+            constant = constant - mean * scale
+            for s in range(0, samples):
+                at = (s * channels + c) * size
+                affine(offset(out, at), offset(x, at), scale, constant, size)
+
+    return batch_norm
+
+
+@specialise
+def batch_norm_gradient(code: str, training: bool, weighted: bool) -> Any:
+    """The gradients of the input, of w and of b. The range: channels."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    pair, line = line_sums(code, "pair"), slope_line(code)
+
+    @kernel
+    def batch_norm_gradient(
+        out: ptr(T), by_w: ptr(T), by_b: ptr(T), grad: ptr(T), x: ptr(T), means: ptr(C), scales: ptr(C), w: ptr(T),
+        samples: i64, channels: i64, size: i64, lo: i64, hi: i64,
+    ):  # fmt: skip
+        count = cast(samples * size, f64)
+        for c in range(lo, hi):
+            mean = means[c]
+            scale = cast(scales[c], f64)
+            first = f64(0)
+            second = f64(0)
+            for s in range(0, samples):
+                at = (s * channels + c) * size
+                slope, product = pair(offset(x, at), offset(grad, at), mean, size)
+                first = first + slope
+                second = second + product
+            by_w[c] = cast(second * scale, T)
+            by_b[c] = cast(first, T)
+            factor = scale
+            if weighted:
+                factor = factor * cast(w[c], f64)
+            along = f64(0)
+            constant = f64(0)
+            if training:
+                along = -second * factor * scale * scale / count
+                constant = -first * factor / count - along * cast(mean, f64)
+            for s in range(0, samples):
+                at = (s * channels + c) * size
+                line(offset(out, at), offset(grad, at), offset(x, at), cast(factor, C), cast(along, C), cast(constant, C), size)
+
+    return batch_norm_gradient
+
+
+@specialise
+def batch_norm_columns(code: str, training: bool, weighted: bool, running: bool) -> Any:
+    """The same for (N, C): vectors across the channels. The range: strips of one vector."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    lanes = host().lanes(C.itemsize)
+
+    @kernel
+    def batch_norm_columns(
+        out: ptr(T), means: ptr(C), scales: ptr(C), new_mean: ptr(T), new_var: ptr(T), x: ptr(T), w: ptr(T), b: ptr(T),
+        old_mean: ptr(T), old_var: ptr(T), momentum: f64, samples: i64, channels: i64, size: i64, eps: f64, lo: i64, hi: i64,
+    ):  # fmt: skip
+        count = cast(samples, f64)
+        each = splat(cast(1.0 / count, C), lanes)
+        small = splat(cast(eps, C), lanes)
+        step = splat(cast(momentum, C), lanes)
+        for strip in range(lo, hi):
+            at = strip * lanes
+            mask = tail_mask(lanes, channels - at)
+            p = offset(x, at)
+            q = offset(out, at)
+            mean = vec(C, lanes)(0.0)
+            variance = vec(C, lanes)(0.0)
+            if training:
+                total = vec(C, lanes)(0.0)
+                for begin in range(0, samples, 32):
+                    part = vec(C, lanes)(0.0)
+                    for s in range(begin, min(begin + 32, samples)):
+                        part = part + cast(load(p, s * channels, lanes, mask), C)
+                    total = total + part
+                mean = total * each
+                squares = vec(C, lanes)(0.0)
+                for begin in range(0, samples, 32):
+                    part = vec(C, lanes)(0.0)
+                    for s in range(begin, min(begin + 32, samples)):
+                        apart = cast(load(p, s * channels, lanes, mask), C) - mean
+                        part = part + apart * apart
+                    squares = squares + part
+                variance = squares * each
+                if running:
+                    known = cast(load(old_mean, at, lanes, mask), C)
+                    store(new_mean, at, cast(known + step * (mean - known), T), mask)
+                    known = cast(load(old_var, at, lanes, mask), C)
+                    unbiased = squares * splat(cast(1.0 / (count - 1.0), C), lanes)
+                    store(new_var, at, cast(known + step * (unbiased - known), T), mask)
+            else:
+                mean = cast(load(old_mean, at, lanes, mask), C)
+                variance = cast(load(old_var, at, lanes, mask), C)
+            scale = 1.0 / sqrt(variance + small)
+            store(means, at, mean, mask)
+            store(scales, at, scale, mask)
+            constant = vec(C, lanes)(0.0)
+            if weighted:
+                scale = scale * cast(load(w, at, lanes, mask), C)
+                constant = cast(load(b, at, lanes, mask), C)
+            for s in range(0, samples):
+                value = (cast(load(p, s * channels, lanes, mask), C) - mean) * scale + constant
+                store(q, s * channels, cast(value, T), mask)
+
+    return batch_norm_columns
+
+
+@specialise
+def batch_norm_columns_gradient(code: str, training: bool, weighted: bool) -> Any:
+    """The gradients of the input, of w and of b for (N, C). The range: strips of one vector."""
+    T, C = KERNEL_TYPES[code], compute_type(code)
+    lanes = host().lanes(C.itemsize)
+
+    @kernel
+    def batch_norm_columns_gradient(
+        out: ptr(T), by_w: ptr(T), by_b: ptr(T), grad: ptr(T), x: ptr(T), means: ptr(C), scales: ptr(C), w: ptr(T),
+        samples: i64, channels: i64, size: i64, lo: i64, hi: i64,
+    ):  # fmt: skip
+        each = splat(cast(1.0 / cast(samples, f64), C), lanes)
+        for strip in range(lo, hi):
+            at = strip * lanes
+            mask = tail_mask(lanes, channels - at)
+            p = offset(x, at)
+            g = offset(grad, at)
+            q = offset(out, at)
+            mean = load(means, at, lanes, mask)
+            scale = load(scales, at, lanes, mask)
+            first = vec(C, lanes)(0.0)
+            second = vec(C, lanes)(0.0)
+            for begin in range(0, samples, 32):
+                sums = vec(C, lanes)(0.0)
+                products = vec(C, lanes)(0.0)
+                for s in range(begin, min(begin + 32, samples)):
+                    slope = cast(load(g, s * channels, lanes, mask), C)
+                    sums = sums + slope
+                    products = products + slope * ((cast(load(p, s * channels, lanes, mask), C) - mean) * scale)
+                first = first + sums
+                second = second + products
+            store(by_w, at, cast(second, T), mask)
+            store(by_b, at, cast(first, T), mask)
+            factor = scale
+            if weighted:
+                factor = factor * cast(load(w, at, lanes, mask), C)
+            less = first * each
+            along = second * each
+            for s in range(0, samples):
+                value = cast(load(g, s * channels, lanes, mask), C)
+                if training:
+                    value = value - less - (cast(load(p, s * channels, lanes, mask), C) - mean) * scale * along
+                store(q, s * channels, cast(value * factor, T), mask)
+
+    return batch_norm_columns_gradient
