@@ -45,10 +45,10 @@ class Guards:
             return
         names = function.__code__.co_freevars
         for name, cell in zip(names, function.__closure__ or (), strict=True):
-            self._value(name, lambda cell=cell: cell.cell_contents)
+            self._value(name, _reader_of_cell(cell))
         for name in _global_names(function.__code__):
             if name in function.__globals__:
-                self._value(name, lambda g=function.__globals__, n=name: g[n])
+                self._value(name, _reader_of_global(function.__globals__, name))
 
     def _value(self, name: str, get: Callable[[], Any]) -> None:
         try:
@@ -98,6 +98,14 @@ class Guards:
             if value is not expected and (type(value) is not type(expected) or value != expected):
                 return False
         return True
+
+
+def _reader_of_cell(cell: Any) -> Callable[[], Any]:
+    return lambda: cell.cell_contents
+
+
+def _reader_of_global(table: dict[str, Any], name: str) -> Callable[[], Any]:
+    return lambda: table[name]
 
 
 def _global_names(code: types.CodeType) -> set[str]:

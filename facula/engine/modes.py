@@ -47,10 +47,10 @@ class NativeModes(Modes):
 
 _owner = threading.get_ident()
 if not settings.reference:
-    from facula.runtime.objects import native  # with the native types installed
+    from facula.runtime import native, objects  # noqa: F401  (objects installs the native types)
 
     _elsewhere = threading.local()
-    NativeModes.grad_enabled = native.mode_property(  # type: ignore[assignment]
+    NativeModes.grad_enabled = native.mode_property(
         lambda modes: getattr(_elsewhere, "grad_enabled", True), lambda modes, value: setattr(_elsewhere, "grad_enabled", value)
     )
     modes = NativeModes()

@@ -256,7 +256,8 @@ class PointwiseOperator:
         derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers), plan.compute.kind == "c")
         if self.table is not None and not numbers and not written and len(results) == 1:
             self.table.insert_gradient(operands, plan, needed, derivative)
-        saved, versions = [], []
+        saved: list[Any] = []
+        versions: list[Any] = []
         for name, position in derivative.saved:
             if position is None:
                 saved.append(numbers[name])

@@ -67,10 +67,12 @@ NODE_WORDS = 13
 
 # The state block: words that native code and Python share.
 (S_STORAGE_TYPE, S_TENSOR_TYPE, S_PARAMETER_TYPE, S_NODE_TYPE, S_CPU, S_MODE, S_OWNER, S_SEQUENCE, S_ALLOCATED, S_RESERVED, S_CACHED,
- S_PEAK, S_SYSTEM, S_LAYOUT_BIN, S_LAYOUT_NBYTES, S_NONE, S_NEW_SLOW, S_FLOAT, S_GET_GRAD, S_SET_GRAD, S_LIMIT) = range(21)  # fmt: skip
+ S_PEAK, S_SYSTEM, S_LAYOUT_BIN, S_LAYOUT_NBYTES, S_NONE, S_NEW_SLOW, S_FLOAT, S_GET_GRAD, S_SET_GRAD, S_LIMIT,
+ S_TYPE_ERROR) = range(22)  # fmt: skip
 HUGE = 2 << 20
 STATE = (ctypes.c_int64 * 32)()
 MODE_GRAD, MODE_SLOW = 1, 2
+_NOT_TENSOR = ctypes.create_string_buffer(b"cls must be a type derived from torch.Tensor")
 
 OBJECT = ptr(i64)
 
@@ -281,6 +283,12 @@ def py_wrap(self: OBJECT, arguments: OBJECT, count: i64) -> OBJECT:
     if count > 3:
         if word(arguments, 3) != word(words, S_NONE):
             kind = word(arguments, 3)
+            fits = call_extern("PyObject_IsSubclass", i32, kind, word(words, S_TENSOR_TYPE))
+            if fits != 1:
+                if fits == 0:
+                    call_extern("PyErr_SetString", None, word(words, S_TYPE_ERROR), external("facula_not_tensor", i8))
+                decref(storage)
+                return 0
     t = make_tensor(storage, as_int(word(arguments, 1)), word(arguments, 2), kind)
     if count > 3:
         call_extern("PyObject_GC_Track", None, t)
@@ -384,7 +392,8 @@ def install() -> Types:
     link.define("facula_state", ctypes.addressof(STATE))
     link.define("facula_own_fields", ctypes.addressof(_own_fields))
     STATE[S_NONE], STATE[S_FLOAT], STATE[S_MODE] = id(None), id(float), MODE_GRAD
-    STATE[S_LIMIT] = memory.CACHE_LIMIT
+    STATE[S_LIMIT], STATE[S_TYPE_ERROR] = memory.CACHE_LIMIT, id(TypeError)
+    link.define("facula_not_tensor", ctypes.addressof(_NOT_TENSOR))
     o, w = _OBJECT_MEMBER, _WORD_MEMBER
     types.storage = _type(
         "Storage", STORAGE_WORDS, [(_DEALLOC, storage_dealloc)],

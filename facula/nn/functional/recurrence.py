@@ -130,7 +130,7 @@ def _layer(
         bias = None if b_ih is None else b_ih + b_hh
         gates = op.linear(input, w_ih, bias).view(length, batch, -1)
         states, last, *_ = lstm_layer(gates.flip(0) if backwards else gates, *state, w_hh)
-        final = (states[-1], last)
+        final: State = (states[-1], last)
     else:
         gates = op.linear(input, w_ih, b_ih).view(length, batch, -1)
         states, _ = gru_layer(gates.flip(0) if backwards else gates, *state, w_hh, b_hh)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+from facula.engine.modes import is_grad_enabled
 from facula.nn import functional as F
 from facula.nn.init import xavier_uniform_
 from facula.nn.modules.attention import MultiheadAttention
@@ -46,6 +47,11 @@ def _get_activation_fn(activation: str) -> Callable[[Tensor], Tensor]:
     if activation == "gelu":
         return F.gelu
     raise RuntimeError(f"activation should be relu/gelu, not {activation}")
+
+
+def _is(activation: Any, name: str) -> bool:
+    """Whether an activation is this function or its layer."""
+    return activation is getattr(F, name) or type(activation).__name__.lower() == name
 
 
 def _get_clones(module: Module, count: int) -> ModuleList:
@@ -181,7 +187,8 @@ class TransformerEncoder(Module):
         encoder_layer: copied `num_layers` times.
         num_layers: how many layers.
         norm: applied to the result. Default: none
-        enable_nested_tensor, mask_check: accepted; padded places are always computed.
+        enable_nested_tensor: in inference, give zeros for padded places where PyTorch does. Default: True
+        mask_check: do so only if the padding is at the end of each sequence. Default: True
 
     Shape:
         (S, N, E) -> the same
@@ -218,7 +225,29 @@ class TransformerEncoder(Module):
         output = src
         for layer in self.layers:
             output = layer(output, src_mask=mask, is_causal=is_causal, src_key_padding_mask=src_key_padding_mask)
+        if src_key_padding_mask is not None and mask is None and self._drops_padding(src, src_key_padding_mask):
+            output = output.masked_fill((src_key_padding_mask != 0).unsqueeze(-1), 0.0)
         return output if self.norm is None else self.norm(output)
+
+    def _drops_padding(self, src: Tensor, padding: Any) -> bool:
+        """Whether this is a call in which PyTorch leaves padded places out, and gives zeros for them.
+
+        That is inference with its fast path, when the padding is at the end of each sequence.
+        """
+        layer = self.layers[0]
+        if not self.enable_nested_tensor or not isinstance(layer, TransformerEncoderLayer) or src.dim() != 3:
+            return False
+        attention = layer.self_attn
+        if layer.training or layer.norm_first or not layer.activation_relu_or_gelu or not attention.batch_first:
+            return False
+        if not attention._qkv_same_embed_dim or attention.in_proj_bias is None or attention.num_heads % 2:
+            return False
+        if layer.norm1.eps != layer.norm2.eps:
+            return False
+        if is_grad_enabled() and (src.requires_grad or any(param.requires_grad for param in layer.parameters())):
+            return False
+        seen = padding == 0
+        return not self.mask_check or not bool((seen[:, 1:] & ~seen[:, :-1]).any())
 
 
 class TransformerDecoder(Module):
@@ -311,12 +340,15 @@ class TransformerEncoderLayer(Module):
         self.norm2 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **where)
         self.dropout1 = Dropout(dropout)
         self.dropout2 = Dropout(dropout)
-        self.activation = _get_activation_fn(activation) if isinstance(activation, str) else activation
+        function = _get_activation_fn(activation) if isinstance(activation, str) else activation
+        self.activation_relu_or_gelu = 1 if _is(function, "relu") else 2 if _is(function, "gelu") else 0
+        self.activation = function
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if not hasattr(self, "activation"):
             self.activation = F.relu
+        self.__dict__.setdefault("activation_relu_or_gelu", 0)
 
     def forward(
         self,

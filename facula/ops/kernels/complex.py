@@ -243,8 +243,14 @@ COMPLEX: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+_LEAVING = {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "pow", "asin", "acos", "acosh", "atanh"}
+"""Functions that take some real numbers to complex ones."""
+
+
 def _operation(name: str) -> Callable[..., Any]:
     def apply(*arguments: Any) -> Any:
+        if name in _LEAVING and any(isinstance(a, Value) for a in arguments):
+            arguments = tuple([Pair(a, a * 0.0) if isinstance(a, Value) else a for a in arguments])
         if _is_real(*arguments) or (name == "select" and _is_real(*arguments[1:])):
             return KERNEL[name](*arguments)
         if name not in COMPLEX:

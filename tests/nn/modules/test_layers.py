@@ -249,3 +249,19 @@ def test_a_conv_can_be_given_another_forward() -> None:
             return input
 
     assert Quiet(1, 1)(3) == 3 and seen == [3]
+
+
+def test_encoder_gives_zeros_for_padding_in_inference(agree_closely: Any) -> None:
+    def program(torch: Any) -> Any:
+        nn = torch.nn
+        results = []
+        for options in ({}, {"norm_first": True}, {"activation": "gelu"}, {"batch_first": False}):
+            layer = nn.TransformerEncoderLayer(8, 2, 16, **{"batch_first": True, **options})
+            encoder = nn.TransformerEncoder(layer, 2).eval()
+            x = torch.randn(3, 5, 8) if options.get("batch_first", True) else torch.randn(5, 3, 8)
+            for padding in ([[False] * 4 + [True]] * 3, [[True] + [False] * 4] * 3):
+                with torch.no_grad():
+                    results.append(encoder(x, src_key_padding_mask=torch.tensor(padding)))
+        return results
+
+    agree_closely(program)
