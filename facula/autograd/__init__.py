@@ -40,7 +40,7 @@ def _as_tuple(x: Any) -> tuple[Any, ...]:
 
 def _weights(tensors: tuple[Any, ...], given: Any) -> list[Any]:
     """The incoming gradient of each root: given, or one for scalars."""
-    weights = [None] * len(tensors) if given is None else list(_as_tuple(given))
+    weights = [None] * len(tensors) if given is None else list(_as_tuple(given))[: len(tensors)]
     if len(weights) != len(tensors):
         raise RuntimeError(f"got {len(tensors)} tensors and {len(weights)} gradients")
     for i, (tensor, weight) in enumerate(zip(tensors, weights, strict=True)):
@@ -93,19 +93,23 @@ def grad(
         ]
         stack = FUNCTIONS["torch"]["stack"]
         return tuple([None if column[0] is None else stack(list(column)) for column in zip(*rows, strict=True)])
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            f"Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused={allow_unused}."
+        )
+    weights = _weights(roots, grad_outputs)
     for tensor in wanted:
         if not isinstance(tensor, TensorBase):
             raise TypeError("inputs argument to grad must be Tensors")
         if not tensor._requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-    results = run_backward(
-        roots, _weights(roots, grad_outputs), create_graph if retain_graph is None else retain_graph, create_graph, wanted, False
-    )
+    results = run_backward(roots, weights, create_graph if retain_graph is None else retain_graph, create_graph, wanted, False)
     if materialize_grads:
         results = [FUNCTIONS["torch"]["zeros_like"](t) if r is None else r for t, r in zip(wanted, results, strict=True)]
     elif not allow_unused and any(r is None for r in results):
+        place = next(i for i, r in enumerate(results) if r is None)
         raise RuntimeError(
-            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is the desired "
-            "behavior."
+            f"The differentiated Tensor at index {place} appears to not have been used in the graph. Set allow_unused=True if this is the "
+            "desired behavior."
         )
     return tuple(results)

@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,8 @@ class FunctionCtx:
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What `save_for_backward` kept."""
-        node = self.__dict__.get("_node")
+        reference = self.__dict__.get("_node")
+        node = reference() if reference is not None else None
         if node is None:
             return tuple(self.__dict__.get("to_save", ()))
         return tuple(node.unpack())
@@ -99,7 +101,7 @@ class _Custom:
             )
         for i, r in enumerate(results):
             if r is not None and not isinstance(r, TensorBase):
-                raise TypeError(f"function {self.backward_name} returned a gradient at position {i} that is {type(r).__name__}, not a Tensor or None")
+                raise RuntimeError(f"expected Variable or None (got {type(r).__name__}) at position {i} of what {self.backward_name} returned")
         return [r for r, position in zip(results, self.is_tensor, strict=True) if position]
 
     is_tensor: tuple[bool, ...] = ()
@@ -109,6 +111,7 @@ class Function:
     """Base class: implement `forward` (with ctx first, or without and a `setup_context`) and `backward`, call `apply`."""
 
     generate_vmap_rule = False
+    _context_class: Any = None
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -144,7 +147,10 @@ class Function:
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward and, if an input requires grad, leave a node that runs backward."""
-        ctx: Any = type(cls.__name__ + "Backward", (BackwardCFunction,), {})()
+        kind = cls.__dict__.get("_context_class")
+        if kind is None:
+            kind = cls._context_class = type(cls.__name__ + "Backward", (BackwardCFunction,), {})
+        ctx: Any = kind()
         ctx.needs_input_grad = tuple([isinstance(a, TensorBase) and bool(a._requires_grad) for a in args])
         recording = modes.grad_enabled and any(ctx.needs_input_grad)
         separate = cls.setup_context is not Function.setup_context
@@ -165,6 +171,8 @@ def _attach(cls: Any, ctx: Any, args: tuple[Any, ...], out: Any) -> Any:
     is_tensor = tuple([isinstance(a, TensorBase) for a in args])
     for a in args:
         if id(a) in dirty:
+            if a._requires_grad and a._node is None:
+                raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
             check_in_place(a)
     operator = _Custom(cls, ctx)
     operator.is_tensor = is_tensor
@@ -172,7 +180,7 @@ def _attach(cls: Any, ctx: Any, args: tuple[Any, ...], out: Any) -> Any:
     saved, versions = _saved(ctx, outputs)
     layouts = tuple([o._layout if isinstance(o, TensorBase) else None for o in outputs])
     node = Node(operator, edges, layouts, tuple(saved), tuple(versions))  # type: ignore[arg-type]
-    ctx._node = node
+    ctx._node = weakref.ref(node)  # the node keeps the context, not the other way round
     inputs = {id(a) for a in args}
     for i, o in enumerate(outputs):
         if not isinstance(o, TensorBase) or id(o) in plain or o._layout.dtype.kind not in "fc":

@@ -41,6 +41,15 @@ def match(gradient: Any, layout: Layout, place: Any) -> Any:
     return gradient
 
 
+class Watched:
+    """A leaf with hooks: the sum of its gradients, and how many are still to come."""
+
+    __slots__ = ("leaf", "left", "total")
+
+    def __init__(self, leaf: Any, left: int) -> None:
+        self.leaf, self.left, self.total = leaf, left, None
+
+
 class Walk:
     """One backward pass."""
 
@@ -54,6 +63,10 @@ class Walk:
         self.wanted_outputs: dict[Node, list[tuple[int, int]]] = {}
         self.needed: set[Node] | None = None
         self.accumulate_into: set[int] | None = None
+        self.roots_left: list[Any] = []
+        self.current: Node | None = None
+        self.position = 0
+        self.watched: dict[int, Watched] = {}
 
     def want(self, roots: Sequence[Any]) -> None:
         """Restrict the walk to what leads to the wanted tensors."""
@@ -109,13 +122,63 @@ class Walk:
             gradient = match(gradient, edge._layout, source)
         if self.wanted is not None and self.accumulate_into is None:
             for i in self.wanted_leaves.get(id(edge), ()):
-                gradient = run_tensor_hooks(edge._meta.hooks if edge._meta is not None else None, gradient)
                 known = self.captured[i]
                 self.captured[i] = gradient if known is None else _operations["add"](known, gradient)
             return
         if self.accumulate_into is not None and id(edge) not in self.accumulate_into:
             return
-        accumulate(edge, gradient, self.create)
+        if edge._meta is not None:
+            self.gather(edge, gradient)
+        else:
+            accumulate(edge, gradient, self.create)
+
+    def gather(self, leaf: Any, gradient: Any) -> None:
+        """Add up the gradients of a leaf with hooks, which see their sum; None counts as arrived."""
+        watched = self.watched.get(id(leaf))
+        if watched is None:
+            if gradient is None:
+                return
+            watched = self.watched[id(leaf)] = Watched(leaf, self._paths_to(leaf))
+        watched.left -= 1
+        if gradient is not None:
+            watched.total = gradient if watched.total is None else _operations["add"](watched.total, gradient)
+        if watched.left == 0:
+            self._finish(watched)
+
+    def _finish(self, watched: Watched) -> None:
+        total, watched.total = watched.total, None
+        if total is not None:
+            accumulate(watched.leaf, total, self.create, _UNSHARED - 1)
+
+    def _paths_to(self, leaf: Any) -> int:
+        """How many gradients the leaf may get in this walk, and have not been given or skipped so far."""
+        seen: set[Node] = set()
+        stack = [node for _, _, node in self.heap] + [root._node for root in self.roots_left if root._node is not None]
+        if self.current is not None:
+            stack.append(self.current)
+        count = sum(1 for root in self.roots_left if root is leaf)
+        while stack:
+            node = stack.pop()
+            if node in seen or (self.needed is not None and node not in self.needed):
+                continue
+            seen.add(node)
+            edges = node.edges[self.position :] if node is self.current else node.edges
+            for edge in edges:
+                if isinstance(edge, tuple):
+                    stack.append(edge[0])
+                elif edge is leaf:
+                    count += 1
+        return count
+
+    def start(self, roots: Sequence[Any], gradients: Sequence[Any]) -> None:
+        """Hand in the gradients of the roots."""
+        for i, (root, gradient) in enumerate(zip(roots, gradients, strict=True)):
+            self.roots_left = list(roots[i:])
+            edge = root if root._node is None else (root._node, root._output)
+            if isinstance(edge, tuple) and self.needed is not None and edge[0] not in self.needed:
+                continue
+            self.give(edge, gradient, None)
+        self.roots_left = []
 
     def run(self) -> None:
         heap, pending = self.heap, self.pending
@@ -126,17 +189,17 @@ class Walk:
                 for output, hooks in node.tensor_hooks:
                     if gradients[output] is not None:
                         gradients[output] = run_tensor_hooks(hooks, gradients[output])
-            if node.pre_hooks:
-                for hook in list(node.pre_hooks.values()):
-                    replaced = hook(tuple(gradients))
-                    if replaced is not None:
-                        gradients = list(replaced) if isinstance(replaced, tuple) else [replaced]
             wanted = self.wanted_outputs.get(node)
             if wanted is not None:
                 for output, i in wanted:
                     self.captured[i] = gradients[output]
                 if self.accumulate_into is None and not self._leads_on(node):
                     continue
+            if node.pre_hooks:
+                for hook in list(node.pre_hooks.values()):
+                    replaced = hook(tuple(gradients))
+                    if replaced is not None:
+                        gradients = list(replaced) if isinstance(replaced, tuple) else [replaced]
             results = node.operator.backward(node, gradients)
             if node.hooks:
                 results = _run_post_hooks(node, results, gradients)
@@ -147,14 +210,32 @@ class Walk:
             if not self.keep:
                 node.release()
             results = list(results)
-            for i in range(
-                len(edges)
-            ):  # each gradient is let go of at once, so that its last user may take its memory over
+            self.current = node
+            for i in range(len(edges)):
+                # Each gradient is let go of at once, so that its last user may take its memory over.
                 gradient = results[i]
                 results[i] = None
-                if gradient is not None and edges[i] is not None:
-                    self.give(edges[i], gradient, node)
-                del gradient
+                edge = edges[i]
+                self.position = i
+                if gradient is not None:
+                    if edge is not None:
+                        self.give(edge, gradient, node)
+                elif self.watched and edge is not None and not isinstance(edge, tuple):
+                    self.gather(edge, None)
+                del gradient, edge
+            self.current = None
+        for watched in list(self.watched.values()):
+            self._finish(watched)
+        if self.wanted_leaves and self.accumulate_into is None:
+            self._run_captured_hooks()
+
+    def _run_captured_hooks(self) -> None:
+        assert self.wanted is not None
+        for places in self.wanted_leaves.values():
+            for i in places:
+                meta = self.wanted[i]._meta
+                if meta is not None and self.captured[i] is not None:
+                    self.captured[i] = run_tensor_hooks(meta.hooks, self.captured[i])
 
     def _leads_on(self, node: Node) -> bool:
         assert self.needed is not None
@@ -192,7 +273,11 @@ def _check_nan(node: Node, results: Any) -> None:
             raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.{place}")
 
 
-def accumulate(leaf: Any, gradient: Any, create: bool) -> None:
+_UNSHARED = 4
+"""References while nobody else holds a gradient: variables of `run`, `give`, `accumulate`, and the argument of the question."""
+
+
+def accumulate(leaf: Any, gradient: Any, create: bool, unshared_count: int = _UNSHARED) -> None:
     """Add to `leaf.grad`; the first gradient becomes it without a copy when nobody else holds its memory."""
     if modes.recorder is not None:
         modes.recorder.leaf(leaf)
@@ -207,8 +292,7 @@ def accumulate(leaf: Any, gradient: Any, create: bool) -> None:
                     gradient = replaced[0] if isinstance(replaced, tuple) else replaced
     known = leaf._grad
     if known is None:
-        # References while nobody else holds it: the callers' variables `gradient` (run, give, here) and the argument.
-        unshared = sys.getrefcount(gradient) <= _UNSHARED and gradient._layout is leaf._layout
+        unshared = sys.getrefcount(gradient) <= unshared_count and gradient._layout is leaf._layout
         if not create:
             leaf._grad = gradient if unshared and not gradient._requires_grad else _operations["clone"](gradient)
         else:
@@ -218,12 +302,12 @@ def accumulate(leaf: Any, gradient: Any, create: bool) -> None:
     else:
         _operations["add_in_place"](known, gradient)
     if meta is not None:
-        if meta.accumulate is not None:
-            for hook in list(meta.accumulate.post_hooks.values()):
-                hook((), (gradient,))
         if meta.post_accumulate_hooks:
             for hook in list(meta.post_accumulate_hooks.values()):
                 hook(leaf)
+        if meta.accumulate is not None:
+            for hook in list(meta.accumulate.post_hooks.values()):
+                hook((), (gradient,))
 
 
 _UNSHARED = 4
@@ -242,11 +326,7 @@ def run_backward(
     previous = modes.grad_enabled
     modes.grad_enabled = create
     try:
-        for root, gradient in zip(roots, gradients, strict=True):
-            edge = root if root._node is None else (root._node, root._output)
-            if isinstance(edge, tuple) and walk.needed is not None and edge[0] not in walk.needed:
-                continue
-            walk.give(edge, gradient, None)
+        walk.start(roots, gradients)
         walk.run()
     finally:
         modes.grad_enabled = previous

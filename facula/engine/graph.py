@@ -93,7 +93,7 @@ class Node(NodeBase):
             if version is None:
                 values.append(value)
             elif type(value) is Packed:
-                values.append(value.unpack())
+                values.append(value.unpack(self))
             elif version < 0:  # one of the node's own outputs
                 version = ~version
                 if value._storage.version != version & _VERSION_MASK:
@@ -121,8 +121,8 @@ class Node(NodeBase):
         )
 
     def release(self) -> None:
-        """Let go of the saved values."""
-        if self.saved:
+        """Let go of the saved values, unless they are mere numbers and shapes."""
+        if self.saved and self.versions.count(None) < len(self.versions):
             self.saved = self.versions = ()
             self.released = 1
 
@@ -133,15 +133,48 @@ register_node_class(Node)
 class Packed:
     """A saved value as the user's `saved_tensors_hooks` keep it."""
 
-    __slots__ = ("node", "output", "packed", "unpack_hook")
+    __slots__ = ("leaf", "node", "output", "packed", "requires_grad", "unpack_hook")
 
     def __init__(self, value: Any, hooks: Any, output: int | None) -> None:
         pack, self.unpack_hook = hooks
-        self.packed = pack(value)
         self.output = output
+        self.requires_grad, self.node = value._requires_grad, value._node
+        self.leaf = value if value._requires_grad and value._node is None and output is None else None
+        if output is None:
+            self.output = value._output if value._node is not None else None
+        recording, modes.grad_enabled = modes.grad_enabled, False
+        try:
+            self.packed = pack(wrap(value._storage, value._data, value._layout))
+        finally:
+            modes.grad_enabled = recording
 
-    def unpack(self) -> Any:
-        return self.unpack_hook(self.packed)
+    def unpack(self, owner: Node) -> Any:
+        """The value again, in its old place in the graph; `owner` is the node that kept it."""
+        found = self.unpack_hook(self.packed)
+        if not isinstance(found, TensorBase):
+            raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(found).__name__}")
+        if self.node is None and self.output is None and self.leaf is None:
+            return found
+        again = wrap(found._storage, found._data, found._layout)
+        if self.leaf is not None:  # its gradient goes to the leaf itself
+            if not modes.grad_enabled:
+                return again
+            again._requires_grad, again._node = 1, Node(_passing, (self.leaf,), (again._layout,), (), ())
+        else:
+            again._requires_grad, again._node, again._output = 1, self.node or owner, self.output
+        return again
+
+
+class _PassOn:
+    """The operator of a saved leaf that came back as another tensor."""
+
+    backward_name = "UnpackBackward0"
+
+    def backward(self, node: Node, gradients: list[Any]) -> list[Any]:
+        return gradients
+
+
+_passing = _PassOn()
 
 
 class Removable:

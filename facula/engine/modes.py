@@ -75,14 +75,21 @@ class _Decorator:
             @functools.wraps(function)
             def generator(*args: Any, **kwargs: Any) -> Any:
                 running = function(*args, **kwargs)
-                sent = None
+                resume = functools.partial(running.send, None)
                 while True:
                     with self.clone():
                         try:
-                            item = running.send(sent)
+                            item = resume()
                         except StopIteration as stop:
                             return stop.value
-                    sent = yield item
+                    try:
+                        resume = functools.partial(running.send, (yield item))
+                    except GeneratorExit:
+                        with self.clone():
+                            running.close()
+                        raise
+                    except BaseException as error:
+                        resume = functools.partial(running.throw, error)
 
             return generator
 

@@ -64,9 +64,11 @@ def _with_numbers(name: str, operator: Any, names: tuple[str, ...], defaults: tu
 _IN_TORCH = {"celu", "selu", "threshold", "rrelu", "hardshrink", "prelu"}
 
 
-def _define(name: str, defaults: tuple[Any, ...] = (), method: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def _define(
+    name: str, defaults: tuple[Any, ...] = (), method: bool = False, result: str = "float"
+) -> Callable[[Callable[..., Any]], Any]:
     def define(body: Callable[..., Any]) -> Any:
-        made = pointwise(name=name, method=False, function=False, in_place=False, result="float")(body)
+        made = pointwise(name=name, method=False, function=False, in_place=False, result=result)(body)
         names = tuple(made.operator.numbers)
         made.public = _with_numbers(name, made, names, defaults, method)
         return made
@@ -165,10 +167,10 @@ def _(grad: Any, input: Any) -> Any:
     return grad * sc.sigmoid(-input)
 
 
-@_define("hardtanh", (-1.0, 1.0))
+@_define("hardtanh", (-1.0, 1.0), result="same")
 def hardtanh(input: Any, *, min_val: Any = -1.0, max_val: Any = 1.0) -> Any:
     """input kept within [min_val, max_val]."""
-    return sc.select(input < min_val, min_val + input * 0.0, sc.select(input > max_val, max_val + input * 0.0, input))
+    return sc.select(input < min_val, min_val, sc.select(input > max_val, max_val, input))
 
 
 @hardtanh.gradient
@@ -207,7 +209,7 @@ def hardshrink(input: Any, *, lambd: Any = 0.5) -> Any:
 @_define("softshrink", (0.5,))
 def softshrink(input: Any, *, lambd: Any = 0.5) -> Any:
     """input moved towards 0 by lambd; 0 where |input| <= lambd."""
-    return sc.select(input > lambd, input - lambd, sc.select(input < -lambd, input + lambd, input * 0.0))
+    return sc.select(input > lambd, input - lambd, sc.select(input < -lambd, input + lambd, 0.0))
 
 
 @softshrink.gradient
@@ -215,10 +217,10 @@ def _(grad: Any, input: Any, lambd: Any) -> Any:
     return sc.select((input >= -lambd) & (input <= lambd), 0.0, grad)
 
 
-@_define("threshold", (0.0, 0.0))
+@_define("threshold", (0.0, 0.0), result="same")
 def threshold(input: Any, *, threshold: Any = 0.0, value: Any = 0.0) -> Any:
     """input where input > threshold, else value."""
-    return sc.select(input <= threshold, value + input * 0.0, input)
+    return sc.select(input <= threshold, value, input)
 
 
 @threshold.gradient

@@ -11,6 +11,7 @@ from facula.ops import pointwise as pw
 from facula.ops import scalar as sc
 from facula.ops.define import METHODS, composite, layout_of
 from facula.ops.elementwise import pointwise
+from facula.ops.inplace import derived_in_place
 from facula.ops.view import view
 
 
@@ -108,6 +109,8 @@ def complex(real: Any, imag: Any) -> Any:
 @composite(out=True)
 def polar(abs: Any, angle: Any) -> Any:
     """Complex numbers of given length and angle: abs * (cos(angle) + i sin(angle))."""
+    layout_of(abs, "polar", 1, "abs")
+    layout_of(angle, "polar", 2, "angle")
     return complex(abs * pw.cos(angle), abs * pw.sin(angle))
 
 
@@ -126,6 +129,9 @@ def conj(input: Any) -> Any:
 def conj_physical(input: Any) -> Any:
     """The complex conjugate, in memory of its own."""
     return _conjugated(input) if layout_of(input, "conj_physical").dtype.kind == "c" else METHODS["clone"](input)
+
+
+derived_in_place("conj_physical_", conj_physical, True)
 
 
 @composite(method=True)
@@ -156,4 +162,4 @@ def angle(input: Any) -> Any:
 
 @pointwise(name="real_angle", result="float", function=False, method=False, in_place=False)
 def _real_angle(input: Any) -> Any:
-    return sc.select(sc.is_nan(input), input, sc.select(input < 0, input * 0 + math.pi, input * 0))
+    return sc.select(sc.is_nan(input), input, sc.select(input < 0, math.pi, sc.sign(input) * 0.0))

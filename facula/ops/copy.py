@@ -154,6 +154,18 @@ def zero_(target: Any) -> Any:
     return fill_(target, 0)
 
 
+def fill(input: Any, value: Any) -> Any:
+    """A copy with one number everywhere."""
+    return fill_(clone(input), value)
+
+
+def resize_as_(input: Any, the_template: Any, *, memory_format: Any = None) -> Any:
+    """`resize_` to the shape of another tensor."""
+    return resize_(input, the_template._layout.shape)
+
+
+publish("fill", fill)
+publish("resize_as_", resize_as_, method=True)
 publish("copy_", copy_, method=True, namespaces=())
 publish("fill_", fill_, method=True)
 publish("zero_", zero_, method=True)
@@ -212,4 +224,5 @@ def resize_(input: Any, *sizes: Any) -> Any:
 
 publish("resize_", resize_, method=True, namespaces=())
 FUNCTIONS.setdefault("internal", {})["resize_output"] = resize_output
+FUNCTIONS["internal"]["copy_result"] = copy_result
 install_out(copy_result)

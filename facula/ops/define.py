@@ -86,6 +86,7 @@ class Operator:
         self.samples: Callable[..., Any] | None = None
         self.in_place = False  # whether the forward changes its first argument and returns it
         self._plans: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._recipes: dict[tuple[str, ...], Recipe] = {}
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
@@ -218,31 +219,10 @@ class Operator:
 
     def record(self, bound: list[Any], needed: tuple[str, ...], outputs: Any, written: bool = False) -> Node:
         """The node of a call that has run. `written`: its result is its first argument, changed in place."""
-        values = dict(zip(self.parameters, bound, strict=True))
-        names = self._saved_names(needed)
-        edges: list[Any] = []
-        for name in needed:
-            value = values[name]
-            if isinstance(value, TensorBase):
-                edges.append(edge_of(value))
-            else:
-                edges.extend(edge_of(v) if isinstance(v, TensorBase) else None for v in value)
-        saved, versions = [], []
-        for name in names:
-            if name == "out" or (name.startswith("out") and name[3:].isdigit()):
-                index = int(name[3:] or 0)
-                value, version = saved_output(outputs[index], index)
-            else:
-                (value,), (version,) = save((self._value(name, values, needed),))
-                if written and version is not None and value._storage is outputs[0]._storage:
-                    version -= 1
-            saved.append(value)
-            versions.append(version)
-        info = _Recorded(
-            self, needed, names, [len(values[n]) if not isinstance(values[n], TensorBase) else 0 for n in needed]
-        )
-        layouts = tuple(o._layout if isinstance(o, TensorBase) else None for o in outputs)
-        return Node(info, tuple(edges), layouts, tuple(saved), tuple(versions))  # type: ignore[arg-type]
+        recipe = self._recipes.get(needed)
+        if recipe is None:
+            recipe = self._recipes[needed] = Recipe(self, needed)
+        return recipe.node(bound, outputs, written)
 
     def _value(self, name: str, values: dict[str, Any], needed: tuple[str, ...]) -> Any:
         if name in values:
@@ -271,34 +251,95 @@ class Operator:
         return found
 
 
-class _Recorded:
-    """The operator of one node: which inputs get gradients from which saved names."""
+class Recipe:
+    """What a node of an operator needs, for one choice of inputs that require grad: found out once, then only followed.
 
-    __slots__ = ("backward_name", "lengths", "names", "needed", "operator")
+    It is the `operator` of the nodes it makes.
+    """
 
-    def __init__(self, operator: Operator, needed: tuple[str, ...], names: tuple[str, ...], lengths: list[int]) -> None:
-        self.operator, self.needed, self.names, self.lengths = operator, needed, names, lengths
-        self.backward_name = operator.backward_name
+    __slots__ = ("backward_name", "edges", "joint", "joint_names", "names", "operator", "results", "rules", "steps")
+
+    def __init__(self, operator: Operator, needed: tuple[str, ...]) -> None:
+        self.operator, self.backward_name = operator, operator.backward_name
+        places = {name: i for i, name in enumerate(operator.parameters)}
+        self.edges = [places[name] for name in needed]
+        self.names = operator._saved_names(needed)
+        self.steps: list[tuple[str, Any]] = []
+        for name in self.names:
+            if name == "out" or (name.startswith("out") and name[3:].isdigit()):
+                self.steps.append(("out", int(name[3:] or 0)))
+            elif name in places:
+                self.steps.append(("argument", places[name]))
+            elif name.endswith("_layout") and name[:-7] in places:
+                self.steps.append(("layout", places[name[:-7]]))
+            elif name == "needs":
+                self.steps.append(("constant", tuple(n in needed for n in operator.rules)))
+            else:
+                raise TypeError(f"the gradient of {operator.name} names {name!r}, which is neither an input nor an output")
+        self.joint = operator.joint
+        self.joint_names = parameters_of(operator.joint)[0] if operator.joint is not None else ()
+        self.results = [list(operator.rules).index(name) for name in needed]
+        self.rules = [
+            (operator.rules[name], parameters_of(operator.rules[name])[0]) for name in needed
+        ] if operator.joint is None else []  # fmt: skip
+
+    def node(self, bound: list[Any], outputs: Any, written: bool) -> Node:
+        """The node of one call."""
+        edges: list[Any] = []
+        for place in self.edges:
+            value = bound[place]
+            if isinstance(value, TensorBase):
+                edges.append(edge_of(value))
+            else:
+                edges.extend([edge_of(v) if isinstance(v, TensorBase) else None for v in value])
+        saved: list[Any] = []
+        versions: list[Any] = []
+        hooked = modes.saved_tensor_hooks
+        for kind, place in self.steps:
+            version: int | None = None
+            if kind == "argument":
+                value = bound[place]
+                if isinstance(value, TensorBase):
+                    if hooked:
+                        (value,), (version,) = save((value,))
+                    else:
+                        version = value._storage.version
+                        if written and value._storage is outputs[0]._storage:
+                            version -= 1
+            elif kind == "out":
+                value, version = saved_output(outputs[place], place)
+            elif kind == "layout":
+                value = bound[place]
+                if isinstance(value, TensorBase):
+                    value = value._layout
+                elif value is not None:
+                    value = [v._layout for v in value]
+            else:
+                value = place
+            saved.append(value)
+            versions.append(version)
+        layouts = tuple([o._layout if isinstance(o, TensorBase) else None for o in outputs])
+        return Node(self, tuple(edges), layouts, tuple(saved), tuple(versions))  # type: ignore[arg-type]
 
     def backward(self, node: Node, gradients: list[Any]) -> list[Any]:
+        """Gradients in the order of the node's edges."""
         values = dict(zip(self.names, node.unpack(), strict=True))
         values["grad"], values["grads"] = gradients[0], gradients
-        operator = self.operator
-        if operator.joint is not None:
-            given = operator.joint(**{n: values[n] for n in parameters_of(operator.joint)[0]})
-            results = dict(zip(operator.rules, given if isinstance(given, (tuple, list)) else (given,), strict=True))
+        if self.joint is not None:
+            given = self.joint(**{n: values[n] for n in self.joint_names})
+            if not isinstance(given, (tuple, list)):
+                given = (given,)
+            results = [given[i] for i in self.results]
+        elif gradients[0] is None:
+            return [None] * len(node.edges)
         else:
-            if gradients[0] is None:
-                return [None] * len(node.edges)
-            results = {}
-            for name in self.needed:
-                rule = operator.rules[name]
-                results[name] = rule(**{n: values[n] for n in parameters_of(rule)[0]})
+            results = [rule(**{n: values[n] for n in names}) for rule, names in self.rules]
+        if len(results) == len(node.edges) and list not in map(type, results):
+            return results
         flat: list[Any] = []
-        for name, length in zip(self.needed, self.lengths, strict=True):
-            result = results[name]
-            if length:
-                flat.extend(result if result is not None else [None] * length)
+        for result in results:  # a list of tensors has a list of gradients
+            if isinstance(result, (tuple, list)):
+                flat.extend(result)
             else:
                 flat.append(result)
         return flat

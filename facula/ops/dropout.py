@@ -228,5 +228,5 @@ def rrelu_(
     drawn = rrelu(METHODS["detach"](input), lower, upper, training, generator)
     if not modes.grad_enabled or not input._requires_grad:
         return METHODS["copy_"](input, drawn)
-    slope = METHODS["detach"](METHODS["where"](METHODS["gt"](input, 0), 1.0, METHODS["div"](drawn, input)))
+    slope = METHODS["detach"](FUNCTIONS["torch"]["where"](METHODS["gt"](input, 0), 1.0, METHODS["div"](drawn, input)))
     return METHODS["mul_"](input, slope)

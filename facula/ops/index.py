@@ -17,6 +17,7 @@ from facula.ops import copy as copies
 from facula.ops import view as views
 from facula.ops.define import FUNCTIONS, METHODS, composite, layout_of, operator, publish
 from facula.ops.dispatch import FAULT_ADDRESS, Launch, host_read
+from facula.ops.inplace import derived_in_place
 from facula.ops.kernels import index as kernels
 from facula.runtime.objects import TensorBase, new_tensor
 
@@ -410,7 +411,15 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
 
 def _changed_along(name: str, input: Any, dim: int, index_: Any, source: Any, accumulate: bool) -> Any:
     index_ = _index_vector(name, index_)
+    if not isinstance(source, TensorBase):
+        raise TypeError(f"{name}(): argument 'source' must be Tensor, not {type(source).__name__}")
     dim = shapes.normalize_dim(dim, len(input._layout.shape))
+    a, b = list(input._layout.shape), list(source._layout.shape)
+    if a and b and (len(a) != len(b) or a[:dim] != b[:dim] or a[dim + 1 :] != b[dim + 1 :]):
+        raise RuntimeError(
+            f"{name}(): source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = {a} "
+            f"source.shape = {b}"
+        )
     if source._layout.dtype is not input._layout.dtype:
         raise RuntimeError(
             f"{name}(): self and source expected to have the same dtype, but got (self) {input._layout.dtype.scalar_name} and (source) "
@@ -420,7 +429,10 @@ def _changed_along(name: str, input: Any, dim: int, index_: Any, source: Any, ac
         raise (RuntimeError if name == "index_add_" else IndexError)(
             f"{name}: Number of indices ({index_._layout.numel}) should be equal to source.size(dim): ({source._layout.shape[dim]}), for dim: {dim}"
         )
-    return _index_put(input, _one_slot(input, dim, index_), source, accumulate)
+    if not a:
+        _index_put(views._view(input, (1,)), (index_,), views.reshape(source, (index_._layout.numel,)), accumulate)
+        return input
+    return _index_put(input, _one_slot(input, dim, index_), source if b else views._view(source, (1,) * len(a)), accumulate)
 
 
 @composite(method=True)
@@ -452,8 +464,12 @@ def index_fill_(input: Any, dim: int, index: Any, value: Any) -> Any:
     """Write one number into the slices that `index` names."""
     if not isinstance(value, TensorBase):
         value = FUNCTIONS["torch"]["full"]((), value, dtype=input._layout.dtype)
+    if value._layout.shape:
+        raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(value._layout.shape)} dimension(s).")
     dim = shapes.normalize_dim(dim, len(input._layout.shape))
-    return _index_put(input, _one_slot(input, dim, _index_vector("index_fill_", index)), copies.convert(value, input._layout.dtype))
+    target = input if input._layout.shape else views._view(input, (1,))
+    _index_put(target, _one_slot(target, dim, _index_vector("index_fill_", index)), copies.convert(value, input._layout.dtype))
+    return input
 
 
 @composite(method=True, out=True)
@@ -493,12 +509,19 @@ def _check_along(name: str, input: Any, dim: int, index_: Any, other: Any = None
     layout_of(input, name)
     dim = shapes.normalize_dim(dim, len(input._layout.shape))
     if index_._layout.dtype not in (dt.int64, dt.int32):
-        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+        if index_._layout.numel:
+            raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+        index_ = copies.convert(index_, dt.int64)
     if len(index_._layout.shape) != len(input._layout.shape) and index_._layout.numel:
-        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
-    if not input._layout.shape:
-        input, index_ = views._view(input, (1,)), views._view(index_, (1,)) if not index_._layout.shape else index_
-        other = views._view(other, (1,)) if other is not None else None
+        if len(input._layout.shape) + len(index_._layout.shape) != 1:
+            raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    if other is not None and len(index_._layout.shape) != len(other._layout.shape) and index_._layout.numel:
+        if len(other._layout.shape) + len(index_._layout.shape) != 1:
+            raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
+    if not input._layout.shape or not index_._layout.shape:
+        input, index_ = (views._view(t, (1,)) if not t._layout.shape else t for t in (input, index_))
+    if other is not None and not other._layout.shape:
+        other = views._view(other, (1,))
     return input, dim, index_, other
 
 
@@ -615,14 +638,19 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     shape = list(broadcast_shapes(tuple(a), tuple(b)))
     source, index_ = list(shape), list(shape)
     source[dim], index_[dim] = input._layout.shape[dim], indices._layout.shape[dim]
+    if indices._layout.dtype is not dt.int64:
+        raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {indices._layout.dtype.scalar_name}")
+    indices = FUNCTIONS["torch"]["where"](indices < 0, indices + source[dim], indices)
     return gather(views._expand(input, tuple(source)), dim, views._expand(indices, tuple(index_)))
 
 
 # -- masks -----------------------------------------------------------------------------------------------------------
 @composite(method=True)
-def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
+def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     """Indices of the elements that are not zero: one row each, or with as_tuple=True one vector per dimension."""
     own = layout_of(input, "nonzero")
+    if out is not None:
+        return copies.copy_result(out, nonzero(input))
     mask = copies.contiguous(input if own.dtype is dt.bool else input != 0)
     flat = _true_positions(mask)
     if as_tuple and not own.shape:
@@ -704,6 +732,13 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
 @composite(method=True)
 def masked_scatter_(input: Any, mask: Any, source: Any) -> Any:
     """Write the elements of source, in order, where the mask is true."""
+    if mask._layout.dtype is not dt.bool:
+        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask._layout.dtype.scalar_name}")
+    if source._layout.dtype is not input._layout.dtype:
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got {input._layout.dtype.scalar_name} and "
+            f"{source._layout.dtype.scalar_name}"
+        )
     shape = input._layout.shape
     chosen = nonzero(views._expand(mask, shape), as_tuple=True)
     count = chosen[0]._layout.numel if chosen else 0
@@ -719,7 +754,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     return masked_scatter_(copies.clone(views._expand(input, shape)), mask, source)
 
 
-@composite(out=True)
+@composite(method=True)
 def argwhere(input: Any) -> Any:
     """Same as `nonzero`."""
     return nonzero(input)
@@ -749,6 +784,8 @@ def _triangle(upper: bool, name: str) -> Any:
 
 tril = operator("tril", method=True, out=True)(_triangle(False, "tril"))
 triu = operator("triu", method=True, out=True)(_triangle(True, "triu"))
+derived_in_place("tril_", tril)
+derived_in_place("triu_", triu)
 tril.gradient(input=lambda grad, diagonal: tril(grad, diagonal))
 triu.gradient(input=lambda grad, diagonal: triu(grad, diagonal))
 

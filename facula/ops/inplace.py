@@ -22,6 +22,12 @@ def check_in_place(target: Any) -> None:
     """RuntimeError for leaves that require grad (and views of them) while recording."""
     if not isinstance(target, TensorBase):
         raise TypeError(f"an in-place operation needs a Tensor, not {type(target).__name__}")
+    if modes.grad_enabled and target._base is not None and target._base._requires_grad and not target._requires_grad:
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case is ambiguous "
+            "and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either both inside the "
+            "no_grad block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
+        )
     if target._requires_grad and modes.grad_enabled:
         if target._base is not None and target._base._requires_grad and target._base._node is None:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
@@ -36,13 +42,17 @@ def rebase(target: Any, node: Node, self_edge: bool) -> None:
     """Make `target`, just changed in place, the result of `node`. `self_edge`: the node's first edge is the target's own."""
     base = target._base
     if base is None:
+        known = target._requires_grad
         target._requires_grad, target._node, target._output = 1, node, 0
-        _inform_views(target)
+        if not known:
+            _inform_views(target)
         return
+    known = base._requires_grad
     others = node.edges[1:] if self_edge else node.edges
     slices = Node(CopySlices(node, target._layout, _offset(target, base), self_edge), (edge_of(base), *others), (base._layout,), (), ())
     base._requires_grad, base._node, base._output = 1, slices, 0
-    _inform_views(base)
+    if not known:
+        _inform_views(base)
     target._requires_grad = 1
     regenerate(target)
 
@@ -52,7 +62,8 @@ def _offset(view: Any, base: Any) -> int:
 
 
 def _inform_views(base: Any) -> None:
-    """Views made before the base required grad require it now. Found by asking who refers to the base: this is rare."""
+    """Views made before the base required grad require it now. Found by asking who refers to the base (`view.py` lets the
+    collector see such views): this is rare."""
     if not base._storage.views:
         return
     import gc
@@ -145,12 +156,13 @@ def pointwise_in_place(operator: PointwiseOperator, operands: Sequence[Any], num
     return target
 
 
-def derived_in_place(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def derived_in_place(name: str, function: Callable[..., Any], function_too: bool = False) -> Callable[..., Any]:
     """The in-place form of an operator that has none of its own: compute beside, then take the result over."""
 
     def call(target: Any, *args: Any, **kwargs: Any) -> Any:
         check_in_place(target)
-        result = function(target, *args, **kwargs)
+        recorded = modes.grad_enabled and target._requires_grad  # then gradients may name the value that is overwritten
+        result = function(METHODS["clone"](target) if recorded else target, *args, **kwargs)
         if result._layout.shape != target._layout.shape:
             raise RuntimeError(
                 f"{name}: the result has shape {list(result._layout.shape)}, which an in-place operation cannot give a tensor of "
@@ -167,7 +179,7 @@ def derived_in_place(name: str, function: Callable[..., Any]) -> Callable[..., A
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"In-place version of `{name[:-1]}`."
-    publish(name, call, method=True, namespaces=())
+    publish(name, call, method=True, namespaces=("torch",) if function_too else ())
     return call
 
 

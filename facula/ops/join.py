@@ -23,7 +23,7 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     """
     tensors = list(tensors)
     if not tensors:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for i, t in enumerate(tensors):
         if not isinstance(t, TensorBase):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
@@ -131,6 +131,8 @@ atleast_1d, atleast_2d, atleast_3d = (composite(f"atleast_{n}d")(_at_least(n)) f
 def hstack(tensors: Any) -> Any:
     """Along the second dimension (the first of vectors)."""
     lifted = [atleast_1d(t) for t in tensors]
+    if not lifted:
+        raise RuntimeError("hstack expects a non-empty TensorList")
     return cat(lifted, 0 if len(lifted[0]._layout.shape) == 1 else 1)
 
 
@@ -210,9 +212,10 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
 
 
 @composite(method=True)
-def flip(input: Any, *dims: Any) -> Any:
+def flip(input: Any, *args: Any, dims: Any = None) -> Any:
     """The order of elements reversed along dimensions; a copy."""
     torch = FUNCTIONS["torch"]
+    dims = args if dims is None else dims if isinstance(dims, (list, tuple)) else (dims,)
     dims = shapes.normalize_dims(views.sizes_of(dims), len(input._layout.shape))
     for dim in dims:
         size = input._layout.shape[dim]
@@ -223,12 +226,16 @@ def flip(input: Any, *dims: Any) -> Any:
 @composite(method=True)
 def fliplr(input: Any) -> Any:
     """Reversed along the second dimension."""
+    if len(input._layout.shape) < 2:
+        raise RuntimeError("Input must be >= 2-d.")
     return flip(input, 1)
 
 
 @composite(method=True)
 def flipud(input: Any) -> Any:
     """Reversed along the first dimension."""
+    if not input._layout.shape:
+        raise RuntimeError("Input must be >= 1-d.")
     return flip(input, 0)
 
 
@@ -253,7 +260,17 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
 @composite(method=True)
 def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
     """Rotated by 90 degrees k times in the plane of two dimensions."""
-    a, b = dims
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    count = len(input._layout.shape)
+    if count < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {count}")
+    a, b = (d + count if d < 0 else d for d in dims)
+    if a == b:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}")
+    for d in (a, b):
+        if not 0 <= d < count:
+            raise RuntimeError(f"Rotation dim{0 if d == a else 1} out of range, dim = {d}")
     turns = k % 4
     if turns == 1:
         return views.transpose(flip(input, b), a, b)
@@ -271,11 +288,16 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
     swap = indexing == "xy" and len(vectors) >= 2
     if swap:
         vectors[0], vectors[1] = vectors[1], vectors[0]
+    for v in vectors:
+        if len(v._layout.shape) > 1:
+            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {list(v._layout.shape)}")
+    if len({v._layout.dtype for v in vectors}) > 1:
+        raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
     shape = tuple([v._layout.numel for v in vectors])
     grids = [
         views._expand(views.reshape(v, tuple([shape[i] if i == k else 1 for i in range(len(shape))])), shape) for k, v in enumerate(vectors)
     ]
     if swap:
-        grids[0], grids[1] = grids[1], grids[0]
         grids = [views.transpose(g, 0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)

@@ -134,7 +134,7 @@ def _plain_sum(grad: Any, target: Layout) -> Any:
 
 _layer_norm = operator("native_layer_norm", function=False)(_row_forward(True))
 _rms_norm = operator("fused_rms_norm", function=False)(_row_forward(False))
-_layer_norm.operator.backward_name, _rms_norm.operator.backward_name = "NativeLayerNormBackward0", "FusedRmsNormBackward0"
+_layer_norm.operator.backward_name, _rms_norm.operator.backward_name = "NativeLayerNormBackward0", "MulBackward0"
 for _made, _is_centred in ((_layer_norm, True), (_rms_norm, False)):
     _made.operator.differentiable_outputs = (0,)
     _made.joint_gradient("input", "weight", "bias")(_row_gradient(_is_centred))
@@ -166,7 +166,7 @@ def _normalized(input: Any, normalized_shape: Any, weight: Any, bias: Any, name:
     return math.prod(wanted), weight, bias
 
 
-_checked: dict[Any, int] = register_cache({})
+_checked: dict[Any, Any] = register_cache({})
 
 
 @composite()
@@ -194,9 +194,10 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
 
 
 def _over_rows(core: Any, input: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, name: str, kind: str) -> Any:
-    key = (name, input._layout, tuple(normalized_shape), weight and weight._layout, bias and bias._layout) if type(
-        normalized_shape
-    ) in (tuple, list) else None  # fmt: skip
+    key = None
+    if type(normalized_shape) in (tuple, list):
+        parameters = tuple([p if p is None else p._layout for p in (weight, bias)])
+        key = (name, layout_of(input, name), tuple(normalized_shape), parameters)
     n = _checked.get(key) if key is not None else None
     if n is None:
         n, weight, bias = _normalized(input, normalized_shape, weight, bias, name, kind)
@@ -345,9 +346,9 @@ def _(
         if training:
             slope, product = _composed(grad, input, factor, dims, eps, True)
         else:
-            scale = out2.reshape(spread)
+            scale = out2.detach().reshape(spread)
             slope = (grad if factor is None else grad * factor) * scale
-            product = grad * ((input - out1.reshape(spread)) * scale)
+            product = grad * ((input - out1.detach().reshape(spread)) * scale)
         return slope, total(product, dims) if weighted else None, total(grad, dims) if weighted else None
     _, launch, out, _, channel = _batch_plan(own, training, weighted, running_mean_layout is not None, eps)
     x, slope, by_w, by_b = _dense(input), new_tensor(out), new_tensor(channel), new_tensor(channel)

@@ -7,7 +7,7 @@ from typing import Any
 
 from facula.core import dtype as dt
 from facula.ops import scalar as sc
-from facula.ops.define import METHODS, composite, publish
+from facula.ops.define import FUNCTIONS, METHODS, composite, layout_of, publish
 from facula.ops.elementwise import pointwise
 from facula.ops.inplace import derived_in_place
 from facula.runtime.objects import TensorBase
@@ -42,6 +42,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 @composite(method=True)
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """other - alpha * input."""
+    layout_of(input, "rsub")
     return sub(other, input, alpha=alpha)
 
 
@@ -128,11 +129,6 @@ def power(input: Any, exponent: Any) -> Any:
     return input**exponent
 
 
-@pointwise(name="square_", function=False, method=False, in_place=False)
-def _squared(input: Any) -> Any:
-    return input * input
-
-
 _general_power = METHODS["pow"]
 
 
@@ -176,7 +172,7 @@ def float_power(input: Any, exponent: Any) -> Any:
     if isinstance(input, TensorBase):
         input = input.to(dt.complex128 if input.is_complex() else dt.float64)
     if isinstance(exponent, TensorBase):
-        exponent = exponent.to(dt.float64)
+        exponent = exponent.to(dt.complex128 if exponent.is_complex() else dt.float64)
     return pow(input, exponent)
 
 
@@ -184,6 +180,10 @@ def float_power(input: Any, exponent: Any) -> Any:
 def square(input: Any) -> Any:
     """input * input."""
     return _power_two(input) if input._layout.dtype.kind == "f" else mul(input, input)
+
+
+derived_in_place("square_", square, True)
+derived_in_place("float_power_", float_power)
 
 
 @pointwise(result="float", domain=(0.3, 3.0))
@@ -377,8 +377,8 @@ def isnan(input: Any) -> Any:
     return sc.is_nan(input)
 
 
-@pointwise(result="bool", in_place=False)
-def isinf(input: Any) -> Any:
+@pointwise(name="isinf", result="bool", in_place=False, method=False, function=False)
+def _isinf(input: Any) -> Any:
     """Truth where plus or minus infinity."""
     return sc.absolute(input) == math.inf
 
@@ -389,16 +389,32 @@ def isfinite(input: Any) -> Any:
     return (input - input) == 0
 
 
-@pointwise(result="bool", in_place=False)
-def isposinf(input: Any) -> Any:
+@pointwise(name="isposinf", result="bool", in_place=False, method=False, function=False)
+def _isposinf(input: Any) -> Any:
     """Truth where plus infinity."""
     return input == math.inf
 
 
-@pointwise(result="bool", in_place=False)
-def isneginf(input: Any) -> Any:
+@pointwise(name="isneginf", result="bool", in_place=False, method=False, function=False)
+def _isneginf(input: Any) -> Any:
     """Truth where minus infinity."""
     return input == -math.inf
+
+
+def _only_for_floats(name: str, operator: Any) -> Any:
+    def function(input: Any) -> Any:
+        if input._layout.dtype.kind in "fc":
+            return operator(input)
+        return FUNCTIONS["torch"]["zeros_like"](input, dtype=dt.bool)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = operator.__doc__
+    return composite(name, method=True, out=name != "isinf")(function)
+
+
+isinf, isposinf, isneginf = (
+    _only_for_floats(name, made) for name, made in (("isinf", _isinf), ("isposinf", _isposinf), ("isneginf", _isneginf))
+)
 
 
 @composite(method=True)
@@ -420,6 +436,9 @@ def isclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, eq
     """Truth where |input - other| <= atol + rtol * |other|."""
     if input._layout.dtype is not other._layout.dtype:
         raise RuntimeError(f"{input._layout.dtype.scalar_name} did not match {other._layout.dtype.scalar_name}")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not value >= 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
     close = eq(input, other)
     if equal_nan and input._layout.dtype.kind in "fc":
         close = close | (isnan(input) & isnan(other))
@@ -543,9 +562,11 @@ def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:
     """Rounded to the nearest integer (halves to even), or to a number of decimals."""
     if decimals == 0:
         return _round_public(input) if out is None else _round_public(input, out=out)
+    if input._layout.dtype.kind != "f":
+        raise NotImplementedError(f"\"round_cpu\" not implemented for '{input._layout.dtype.scalar_name}'")
     scale = 10.0 ** builtin_abs(decimals)
     scaled = _round_public(input * scale) / scale if decimals > 0 else _round_public(input / scale) * scale
-    return scaled if out is None else METHODS["copy_"](out, scaled)
+    return scaled if out is None else FUNCTIONS["internal"]["copy_result"](out, scaled)
 
 
 def builtin_abs(number: int) -> int:
@@ -553,7 +574,8 @@ def builtin_abs(number: int) -> int:
     return -number if number < 0 else number
 
 
-publish("round", round, method=True)
+publish("round", round, method=True, namespaces=("torch", "torch.special"))
+derived_in_place("round_", round, True)
 
 
 # -- elementary functions ----------------------------------------------------------------------------------------------
@@ -590,11 +612,14 @@ asinh = _elementary("asinh", "Inverse hyperbolic sine.", ("arcsinh",))
 acosh = _elementary("acosh", "Inverse hyperbolic cosine.", ("arccosh",), domain=(1.1, 3.0))
 atanh = _elementary("atanh", "Inverse hyperbolic tangent.", ("arctanh",), domain=(-0.9, 0.9))
 sigmoid = _elementary("sigmoid", "1 / (1 + exp(-x)).")
+publish("expit", METHODS["sigmoid"], namespaces=("torch.special",))
 erf = _elementary("erf", "The error function.", special=True)
 erfc = _elementary("erfc", "1 - erf(x), accurate for large x.", special=True)
 erfinv = _elementary("erfinv", "The inverse of erf.", special=True, domain=(-0.9, 0.9))
 lgamma = _elementary("lgamma", "The logarithm of |gamma(x)|.", domain=(0.5, 4.0))
+publish("gammaln", METHODS["lgamma"], namespaces=("torch.special",))
 digamma = _elementary("digamma", "The derivative of lgamma.", special=True, domain=(0.5, 4.0))
+publish("psi", METHODS["digamma"], namespaces=("torch.special",))
 
 
 @pointwise(result="float", aliases=("arctan2",), accepts="tensors")
@@ -628,13 +653,13 @@ def logaddexp2(input: Any, other: Any) -> Any:
     return sc.select(input == other, input + 1.0, larger + sc.log1p(sc.exp2(-sc.absolute(input - other))) * (1 / math.log(2)))
 
 
-@pointwise(result="float")
+@pointwise(result="float", namespaces=("torch", "torch.special"))
 def sinc(input: Any) -> Any:
     """sin(pi x) / (pi x), 1 at 0."""
     return sc.select(input == 0, 1.0 + input, sc.sin(input * math.pi) / (input * math.pi))
 
 
-@pointwise(result="float", accepts="one", domain=(0.3, 3.0))
+@pointwise(result="float", accepts="one", domain=(0.3, 3.0), namespaces=("torch", "torch.special"))
 def xlogy(input: Any, other: Any) -> Any:
     """input * log(other), 0 where input is 0 (unless other is NaN)."""
     return sc.select(sc.is_nan(other), other, sc.select(input == 0, input * 0.0, input * sc.log(other)))
@@ -645,7 +670,7 @@ def _(grad: Any, input: Any, other: Any) -> Any:
     return sc.select((input == 0) & (other <= 0), 0.0, grad * sc.log(other)), grad * (input / other)
 
 
-@pointwise(result="float", name="logit", domain=(0.1, 0.9))
+@pointwise(result="float", name="logit", domain=(0.1, 0.9), method=False, function=False, in_place=False)
 def _logit(input: Any) -> Any:
     return sc.log(input / (1.0 - input))
 
@@ -655,10 +680,13 @@ def _(grad: Any, input: Any) -> Any:
     return grad / (input * (1.0 - input))
 
 
-@composite(method=True, out=True)
+@composite(method=True, out=True, namespaces=("torch", "torch.special"))
 def logit(input: Any, eps: float | None = None) -> Any:
     """log(x / (1 - x)); with eps, x is first kept within [eps, 1 - eps]."""
     return _logit(input if eps is None else clamp(input, eps, 1 - eps))
+
+
+derived_in_place("logit_", logit, True)
 
 
 @pointwise(result="float")
@@ -676,7 +704,7 @@ def rad2deg(input: Any) -> Any:
 @pointwise(accepts="tensors")
 def heaviside(input: Any, values: Any) -> Any:
     """0 below zero, 1 above, `values` at zero."""
-    return sc.select(input == 0, values, sc.select(input > 0, input * 0 + 1, input * 0))
+    return sc.select(input == 0, values, sc.maximum(sc.sign(input), 0))
 
 
 @composite(method=True, out=True)
@@ -698,7 +726,7 @@ def _nan_to_num(input: Any, *, nan: Any = 0.0, posinf: Any = None, neginf: Any =
 @_nan_to_num.sample
 def _(make: Any) -> Any:
     x = make(3, 4)
-    yield (METHODS["where"](x > 1, x * math.inf, METHODS["where"](x < -1, x * math.nan, x)),), {"posinf": 9.0, "neginf": -9.0}
+    yield (where(x > 1, x * math.inf, where(x < -1, x * math.nan, x)),), {"posinf": 9.0, "neginf": -9.0}
     yield (make(5),), {"posinf": 3.0, "neginf": 2.0}
 
 
@@ -723,7 +751,7 @@ def _(make: Any) -> Any:
     yield (make(0) > 0, make(0), make(0)), {}
 
 
-@composite(method=True, out=True)
+@composite(out=True)
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """input where the condition is true, else other; with the condition alone, the indices where it is true."""
     if input is None:
@@ -731,3 +759,11 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     if condition._layout.dtype not in (dt.bool, dt.uint8):
         raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition._layout.dtype.scalar_name}")
     return where_operator(condition, input, other)
+
+
+def _where_method(input: Any, condition: Any, other: Any) -> Any:
+    """The elements where the condition is true, else those of `other`."""
+    return where(condition, input, other)
+
+
+publish("where", _where_method, method=True, namespaces=())

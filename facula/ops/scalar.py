@@ -43,7 +43,7 @@ def _sign(x: Value) -> Value:
     if x.type.element.kind in "ub":
         return values.cast(x != 0, x.type) if x.type.element.kind == "u" else x
     one = values.cast(1, x.type)
-    return values.select(x > 0, one, values.select(x < 0, -one, x * 0 if x.type.is_float else values.cast(0, x.type)))
+    return values.select(x > 0, one, values.select(x < 0, -one, values.cast(0, x.type)))
 
 
 def _not(x: Value) -> Value:

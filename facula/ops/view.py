@@ -21,7 +21,7 @@ from facula.core.layout import Layout, layout, register_cache
 from facula.engine.graph import Node, edge_of
 from facula.engine.modes import modes
 from facula.ops.define import METHODS, _backward_name, composite, layout_of, publish
-from facula.runtime.objects import TensorBase, wrap
+from facula.runtime.objects import TensorBase, tensor_class, wrap
 
 
 class Step:
@@ -60,10 +60,14 @@ class ViewOperator:
         if step is None:
             step = self._step(input._layout, arguments)
         storage = input._storage
-        out = wrap(storage, input._data + step.bytes, step.layout)
-        storage.views += 1
         base = input._base
-        out._base = base = input if base is None else base
+        base = input if base is None else base
+        if base._requires_grad:
+            out = wrap(storage, input._data + step.bytes, step.layout)
+        else:  # seen by the collector, so that it is found if the base requires grad one day (see ops/inplace.py)
+            out = wrap(storage, input._data + step.bytes, step.layout, tensor_class())
+        storage.views += 1
+        out._base = base
         out._base_node = base._node
         if input._requires_grad and modes.grad_enabled:
             out._requires_grad, out._node = 1, Node(step, (edge_of(input),), (step.layout,), (), ())
@@ -351,6 +355,8 @@ _narrow.gradient(lambda grad, layout, dim, start, length: _scattered(grad, layou
 @composite(method=True)
 def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     """`length` slices of a dimension from `start` on."""
+    if isinstance(start, TensorBase) and (start._layout.shape or start._layout.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     return _narrow(input, dim, start if isinstance(start, int) else int(start), length)
 
 
@@ -444,7 +450,7 @@ def unbind(input: Any, dim: int = 0) -> Any:
     shape = layout_of(input, "unbind").shape
     dim = shapes.normalize_dim(dim, len(shape))
     if not shape:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return tuple([select(input, dim, i) for i in range(shape[dim])])
 
 
@@ -511,6 +517,137 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> Any:
 def detach(input: Any) -> Any:
     """The same memory, outside the graph: the result never requires grad."""
     return wrap(input._storage, input._data, input._layout)
+
+
+def _regeometry(name: str, function: Callable[..., Any]) -> None:
+    """The form `name_` that changes the tensor's own geometry."""
+
+    def call(input: Any, *args: Any, **kwargs: Any) -> Any:
+        _check_in_place(input)
+        version = input._storage.version
+        seen = function(input, *args, **kwargs)
+        if input._base is not None or input._node is not None:
+            input._requires_grad, input._node, input._output = seen._requires_grad, seen._node, seen._output
+        input._data, input._layout = seen._data, seen._layout
+        input._storage.version = version + 1
+        return input
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"`{name[:-1]}` of the tensor itself: its own geometry changes."
+    publish(name, call, method=True, namespaces=("torch",) if name == "as_strided_" else ())
+
+
+def _check_in_place(input: Any) -> None:
+    from facula.ops.inplace import check_in_place
+
+    check_in_place(input)
+
+
+for _name, _function in (
+    ("t_", t), ("transpose_", transpose), ("swapaxes_", transpose), ("swapdims_", transpose), ("squeeze_", squeeze),
+    ("unsqueeze_", unsqueeze), ("as_strided_", as_strided),
+):  # fmt: skip
+    _regeometry(_name, _function)
+
+
+# -- relatives -------------------------------------------------------------------------------------------------------
+def _parts_along(name: str, least: int, axis: Callable[[int], int]) -> None:
+    def function(input: Any, indices_or_sections: Any) -> Any:
+        dims = len(layout_of(input, name).shape)
+        if dims < least:
+            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with {dims} dimensions!")
+        dim = axis(dims)
+        size = input._layout.shape[dim]
+        if isinstance(indices_or_sections, int) and (indices_or_sections <= 0 or size % indices_or_sections):
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {size} is not divisible by the "
+                f"split_size {indices_or_sections}!"
+            )
+        return tensor_split(input, indices_or_sections, dim)
+
+    function.__name__ = name
+    function.__doc__ = f"`tensor_split` along dimension {axis(3)} ({name[0]} for {dict(h='horizontally', v='vertically', d='in depth')[name[0]]})."
+    composite(name, method=True)(function)
+
+
+_parts_along("hsplit", 1, lambda dims: 0 if dims == 1 else 1)
+_parts_along("vsplit", 2, lambda dims: 0)
+_parts_along("dsplit", 3, lambda dims: 2)
+publish("unsafe_split", split, method=True)
+publish("unsafe_chunk", chunk, method=True)
+publish("unsafe_split_with_sizes", split, method=True)
+
+
+@composite()
+def broadcast_tensors(*tensors: Any) -> Any:
+    """The tensors expanded to their common shape, as a tuple."""
+    many = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    shape = shapes.broadcast_shapes(*[t._layout.shape for t in many])
+    return tuple([_expand(t, shape) for t in many])
+
+
+def _copied(name: str, function: Callable[..., Any]) -> None:
+    def call(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        from facula.ops.define import FUNCTIONS
+
+        seen = function(input, *args, **kwargs)
+        if out is None:
+            if isinstance(seen, tuple):
+                return tuple([METHODS["clone"](s) for s in seen])
+            return METHODS["clone"](seen, memory_format=_DENSE)
+        outs, parts = (out, seen) if isinstance(seen, tuple) else ((out,), (seen,))
+        for target, part in zip(outs, parts, strict=True):
+            FUNCTIONS["internal"]["copy_result"](target, part)
+        return None if isinstance(seen, tuple) else out
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"`{name[:-5]}`, as a copy in memory of its own."
+    publish(name, call, method=name == "narrow_copy")
+
+
+class _Dense:
+    name = "contiguous_format"
+
+
+_DENSE = _Dense()
+for _name, _function in (
+    ("expand_copy", expand), ("diagonal_copy", diagonal), ("as_strided_copy", as_strided), ("narrow_copy", narrow), ("view_copy", view_),
+    ("permute_copy", permute), ("split_copy", split), ("split_with_sizes_copy", split), ("unbind_copy", unbind), ("unfold_copy", unfold),
+    ("squeeze_copy", squeeze), ("unsqueeze_copy", unsqueeze), ("transpose_copy", transpose), ("t_copy", t), ("select_copy", select),
+    ("alias_copy", lambda input: _view(input, input._layout.shape) if input._layout.contiguous else input),
+):  # fmt: skip
+    _copied(_name, _function)
+
+
+def _embedded(name: str, part: Callable[..., Any], doc: str) -> Any:
+    """Forms that write `src` over a view of a copy."""
+
+    def call(input: Any, src: Any, *args: Any, **kwargs: Any) -> Any:
+        whole = METHODS["clone"](input)
+        if name == "as_strided_scatter":
+            whole = METHODS["contiguous"](whole)
+        place = part(whole, *args, **kwargs)
+        if place._layout.shape != src._layout.shape:
+            raise RuntimeError(
+                f"expected src to have a size equal to the slice of self. src size = {list(src._layout.shape)}, slice size = "
+                f"{list(place._layout.shape)}"
+            )
+        METHODS["copy_"](place, src)
+        return whole
+
+    call.__name__ = name
+    call.__doc__ = doc
+    return composite(name, method=True, out=True)(call)
+
+
+def _slice_of(input: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
+    return slice_dim(input, dim, start, end, step)
+
+
+select_scatter = _embedded("select_scatter", select, "A copy with `src` in place of one slice of a dimension.")
+slice_scatter = _embedded("slice_scatter", _slice_of, "A copy with `src` in place of input[start:end:step] of a dimension.")
+diagonal_scatter = _embedded("diagonal_scatter", diagonal, "A copy with `src` on a diagonal.")
+as_strided_scatter = _embedded("as_strided_scatter", as_strided, "A copy with `src` in place of an `as_strided` view.")
 
 
 # -- samples ---------------------------------------------------------------------------------------------------------

@@ -157,6 +157,11 @@ def register_tensor_class(cls: type[Any]) -> None:
         native.STATE[native.S_TENSOR_TYPE] = id(cls)
 
 
+def tensor_class() -> type[Any]:
+    """The class of new tensors."""
+    return _tensor_class  # type: ignore[no-any-return]
+
+
 def register_parameter_class(cls: type[Any]) -> None:
     """Let operations take instances of `cls` (a subclass without behaviour of its own) as quickly as tensors."""
     if not REFERENCE:

@@ -14,9 +14,16 @@ def program(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return function
 
 
+def rounded(value: Any) -> Any:
+    """Numbers to twelve digits: the last bits of a transcendental function are each one's own."""
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
 def shown(value: Any) -> Any:
     if hasattr(value, "requires_grad") and hasattr(value, "tolist"):
-        return (value.detach().tolist(), value.requires_grad, value.is_leaf)
+        return (rounded(value.detach().tolist()), value.requires_grad, value.is_leaf)
     if isinstance(value, (list, tuple)):
         return [shown(v) for v in value]
     return value
@@ -62,7 +69,7 @@ def square(t):
     y.sum().backward(retain_graph=True)
     y.sum().backward()
     (g,) = t.autograd.grad(Square.apply(x).sum(), x, create_graph=True)
-    return name, type(y.grad_fn).__name__, x.grad, failure(lambda: y.sum().backward()), t.autograd.grad(g.sum(), x)
+    return name, x.grad, failure(lambda: y.sum().backward()), t.autograd.grad(g.sum(), x)
 
 
 @program
@@ -296,7 +303,7 @@ def errors(t):
         failure(lambda: NoBackward.apply(x).sum().backward(), 40),
         failure(lambda: WrongCount.apply(x).sum().backward(), 60),
         failure(lambda: WrongShape.apply(x).sum().backward(), 40),
-        failure(lambda: WrongType.apply(x).sum().backward(), 10),
+        failure(lambda: WrongType.apply(x).sum().backward(), 25),
         failure(lambda: Raises.apply(x).sum().backward()),
         failure(lambda: NoBackward()(x), 30),
     )

@@ -13,9 +13,10 @@ from typing import Any
 
 _FAMILIES = {
     "activation": (
-        "_get_softmax_dim celu elu glu gumbel_softmax hardsigmoid hardswish hardtanh leaky_relu log_softmax mish relu "
+        "_get_softmax_dim celu elu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh leaky_relu "
+        "log_softmax mish relu "
         "relu6 rrelu selu "
-        "sigmoid silu softmax softmin tanh threshold"
+        "sigmoid silu softmax softmin softplus softshrink tanh threshold"
     ),
     "attention": (
         "_canonical_mask _check_key_padding_mask _in_projection _in_projection_packed _mha_shape_check _none_or_dtype "
@@ -54,8 +55,8 @@ _HOMES = {name: family for family, names in _FAMILIES.items() for name in names.
 
 _OPERATOR_NAMES = (
     "avg_pool1d avg_pool2d avg_pool3d celu_ conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d "
-    "conv_transpose3d elu_ gelu hardshrink hardtanh_ leaky_relu_ linear logsigmoid prelu relu_ rrelu_ "
-    "scaled_dot_product_attention selu_ softplus softshrink softsign tanhshrink threshold_"
+    "conv_transpose3d elu_ gelu hardtanh_ leaky_relu_ linear logsigmoid prelu relu_ rrelu_ "
+    "scaled_dot_product_attention selu_ softsign tanhshrink threshold_"
 )
 _OPERATORS = frozenset(_OPERATOR_NAMES.split())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from facula.nn.functional import _definitions as definitions
 from facula.nn.functional import _operators as op
+from facula.nn.functional._definitions import fixed
 from facula.tensor.tensor import Tensor
 
 
@@ -21,7 +22,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
-    return op.threshold_(input, threshold, value) if inplace else op.threshold(input, threshold, value)
+    return op.threshold_(input, threshold, value) if inplace else fixed("threshold", threshold, value)(input)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -33,7 +34,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """x clipped to [min_val, max_val]; ValueError when min_val is the larger."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    return op.hardtanh_(input, min_val, max_val) if inplace else op.hardtanh(input, min_val, max_val)
+    return op.hardtanh_(input, min_val, max_val) if inplace else fixed("hardtanh", min_val, max_val)(input)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
@@ -48,7 +49,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha (exp(x) - 1)."""
-    return op.elu_(input, alpha) if inplace else op.elu(input, alpha)
+    return op.elu_(input, alpha) if inplace else fixed("elu", alpha)(input)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -58,12 +59,12 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
-    return op.celu_(input, alpha) if inplace else op.celu(input, alpha)
+    return op.celu_(input, alpha) if inplace else fixed("celu", alpha)(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x >= 0, else negative_slope x."""
-    return op.leaky_relu_(input, negative_slope) if inplace else op.leaky_relu(input, negative_slope)
+    return op.leaky_relu_(input, negative_slope) if inplace else fixed("leaky_relu", negative_slope)(input)
 
 
 def rrelu(
@@ -83,6 +84,23 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x))."""
     return op.mish_(input) if inplace else definitions.mish(input)
+
+
+def softplus(input: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold."""
+    return fixed("softplus", beta, threshold)(input)
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where |x| > lambd, else 0."""
+    return fixed("hardshrink", lambd)(input)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by lambd, and 0 where |x| <= lambd; RuntimeError for a negative lambd."""
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
+    return fixed("softshrink", lambd)(input)
 
 
 def sigmoid(input: Tensor) -> Tensor:

@@ -32,7 +32,11 @@ class Tree:
         self, get_members_fn: Callable[..., Any], prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        modules: Any = [(prefix, self)]
+        if recurse and type(self).named_modules is Tree.named_modules:
+            modules = _descendants(self, prefix, set(), remove_duplicate, [])
+        elif recurse:
+            modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
         for path, module in modules:
             path = path and path + "."
             for name, value in get_members_fn(module):
@@ -44,8 +48,16 @@ class Tree:
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """The module's parameters, each once; those of its descendants too unless `recurse` is false."""
-        for _, param in self.named_parameters(recurse=recurse):
-            yield param
+        if type(self).named_parameters is not Tree.named_parameters:
+            for _, param in self.named_parameters(recurse=recurse):
+                yield param
+            return
+        seen: set[int] = set()
+        for module in self.modules() if recurse else (self,):
+            for value in module._parameters.values():
+                if value is not None and id(value) not in seen:
+                    seen.add(id(value))
+                    yield value
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -90,7 +102,11 @@ class Tree:
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all its descendants, parents first."""
-        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
+        if type(self).named_modules is Tree.named_modules:
+            found = _descendants(self, "", set(), remove_duplicate, [])
+        else:
+            found = list(self.named_modules(remove_duplicate=remove_duplicate))
+        for _, module in found:
             yield module
 
     def named_modules(
@@ -351,6 +367,24 @@ class Tree:
             else:
                 grad.requires_grad_(False)
             grad.zero_()
+
+
+def _descendants(
+    module: Any, path: str, seen: set[int], remove_duplicate: bool, found: list[tuple[str, Any]]
+) -> list[tuple[str, Any]]:
+    """`named_modules` as a list, which takes a fraction of the time."""
+    if remove_duplicate:
+        seen.add(id(module))
+    found.append((path, module))
+    start = path and path + "."
+    for name, child in module._modules.items():
+        if child is None or id(child) in seen:
+            continue
+        if type(child).named_modules is Tree.named_modules:
+            _descendants(child, start + name, seen, remove_duplicate, found)
+        else:
+            found.extend(child.named_modules(None, start + name, remove_duplicate))
+    return found
 
 
 def _parameters_of(module: Any) -> Any:

@@ -250,7 +250,7 @@ _LEAVING = {"log", "log2", "log10", "log1p", "sqrt", "rsqrt", "pow", "asin", "ac
 def _operation(name: str) -> Callable[..., Any]:
     def apply(*arguments: Any) -> Any:
         if name in _LEAVING and any(isinstance(a, Value) for a in arguments):
-            arguments = tuple([Pair(a, a * 0.0) if isinstance(a, Value) else a for a in arguments])
+            arguments = tuple([Pair(a, cast(0.0, a.type)) if isinstance(a, Value) else a for a in arguments])
         if _is_real(*arguments) or (name == "select" and _is_real(*arguments[1:])):
             return KERNEL[name](*arguments)
         if name not in COMPLEX:

@@ -1,0 +1,19 @@
+"""torch.special: special functions of mathematics, by their names there. They are defined with the other operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from facula.ops.define import FUNCTIONS
+
+
+def __getattr__(name: str) -> Any:
+    """A function by name."""
+    found = FUNCTIONS["torch.special"].get(name)
+    if found is None:
+        raise AttributeError(f"module 'torch.special' has no attribute {name!r}")
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(FUNCTIONS["torch.special"])
