@@ -7,7 +7,7 @@ Indices are checked where they are used: the first one out of range is written t
 from typing import Any
 
 from facula.kernel.language import (
-    Value, as_pointer, atomic, cast, host, i64, kernel, load, offset, ptr, select, specialise, store,
+    Value, as_pointer, atomic, call_extern, cast, host, i64, kernel, load, offset, ptr, select, specialise, store,
     tail_mask, udiv, unroll, urem,
 )  # fmt: skip
 from facula.ops.kernels.pointwise import KERNEL_TYPES
@@ -223,3 +223,27 @@ def triangle(code: str, upper: bool) -> Any:
     return triangle
 
 
+
+
+@specialise
+def join_rows(many: int) -> Any:
+    """cat of dense tensors: for each outer index, the rows of all tensors one after the other.
+
+    Slots: out, the tensors, then a row's bytes in the result, and for each tensor its row's bytes and where it starts.
+    The range is (outer index, tensor) pairs.
+    """
+    byte = KERNEL_TYPES["u8"]
+
+    @kernel
+    def join_rows(slots: ptr(i64), lo: i64, hi: i64):
+        out = load(as_pointer(slots, ptr(byte)))
+        whole = slots[1 + many]
+        for pair in range(lo, hi):
+            outer = udiv(pair, i64(many))
+            which = urem(pair, i64(many))
+            source = as_pointer(slots, ptr(byte))[1 + which]
+            width = slots[2 + many + 2 * which]
+            start = slots[3 + many + 2 * which]
+            call_extern("memcpy", ptr(byte), offset(out, outer * whole + start), offset(source, outer * width), width)
+
+    return join_rows
