@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -225,3 +226,13 @@ def compile(
     if disable:
         return model
     return Compiled(model, verify)
+
+
+class _CallableModule(types.ModuleType):
+    """`facula.compile` is the function even where this package was imported first and stands under that name."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return compile(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

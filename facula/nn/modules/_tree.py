@@ -53,8 +53,11 @@ class Tree:
                 yield param
             return
         seen: set[int] = set()
-        for module in self.modules() if recurse else (self,):
-            for value in module._parameters.values():
+        registries = [self._parameters]
+        if recurse:
+            registries += [module._parameters for module in self.modules() if module is not self]
+        for registry in registries:
+            for value in registry.values():
                 if value is not None and id(value) not in seen:
                     seen.add(id(value))
                     yield value
