@@ -151,14 +151,17 @@ EXAMPLES = [p for p in FILES if ">>>" in p.read_text(encoding="utf-8")]
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_examples_in_docstrings_run(path: Path) -> None:
     """`torch` in an example means facula; the module's own names are there too."""
+    import numpy
+
     import facula
 
+    assert callable(facula.compile)  # before its module is imported under the same name
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     module = importlib.import_module(name)
     if not hasattr(module, "__file__"):  # a function of the same name took its place in the package
         module = sys.modules[name]
     siblings = vars(sys.modules[name.rpartition(".")[0]]) if "." in name else {}
-    names = {**siblings, **vars(module), "facula": facula, "torch": facula, "nn": facula.nn, "F": facula.nn.functional}
+    names = {**siblings, **vars(module), "facula": facula, "numpy": numpy, "torch": facula, "nn": facula.nn, "F": facula.nn.functional}
     finder = doctest.DocTestFinder(exclude_empty=True)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS, verbose=False)
     default = facula.get_default_dtype()

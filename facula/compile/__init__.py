@@ -197,8 +197,17 @@ def _unknown_fault(value: int, position: int) -> Exception:
 
 
 def _released(node: Any) -> bool:
-    """Whether nothing can be differentiated through this node again."""
-    return bool(node.released) or not node.edges or not node.saved
+    """Whether backward has been through the graph behind a result, so that nobody can differentiate it again."""
+    seen, stack = {node}, [node]
+    while stack:
+        current = stack.pop()
+        if current.released:
+            return True
+        for edge in current.edges:
+            if isinstance(edge, tuple) and edge[0] not in seen:
+                seen.add(edge[0])
+                stack.append(edge[0])
+    return False
 
 
 def compile(
