@@ -292,7 +292,7 @@ def accumulate(leaf: Any, gradient: Any, create: bool, unshared_count: int = _UN
                     gradient = replaced[0] if isinstance(replaced, tuple) else replaced
     known = leaf._grad
     if known is None:
-        unshared = sys.getrefcount(gradient) <= unshared_count and gradient._layout is leaf._layout
+        unshared = sys.getrefcount(gradient) <= unshared_count and gradient._layout is leaf._layout and _owns_memory(gradient)
         if not create:
             leaf._grad = gradient if unshared and not gradient._requires_grad else _operations["clone"](gradient)
         else:
@@ -311,6 +311,14 @@ def accumulate(leaf: Any, gradient: Any, create: bool, unshared_count: int = _UN
 
 
 _UNSHARED = 4
+
+
+def _owns_memory(gradient: Any) -> bool:
+    """Whether no other tensor that somebody holds lies over the memory of a gradient (a base that it alone holds may)."""
+    base = gradient._base
+    if base is None:
+        return sys.getrefcount(gradient._storage) <= 2
+    return sys.getrefcount(base) <= 3 and sys.getrefcount(gradient._storage) <= 3
 
 
 def run_backward(

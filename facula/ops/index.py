@@ -467,8 +467,15 @@ def index_fill_(input: Any, dim: int, index: Any, value: Any) -> Any:
     if value._layout.shape:
         raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(value._layout.shape)} dimension(s).")
     dim = shapes.normalize_dim(dim, len(input._layout.shape))
-    target = input if input._layout.shape else views._view(input, (1,))
-    _index_put(target, _one_slot(target, dim, _index_vector("index_fill_", index)), copies.convert(value, input._layout.dtype))
+    picked = _index_vector("index_fill_", index)
+    size = input._layout.shape[dim] if input._layout.shape else 1
+    mask = FUNCTIONS["torch"]["zeros"]((size,), dtype=dt.bool)
+    _index_put(mask, (picked,), FUNCTIONS["torch"]["ones"]((1,), dtype=dt.bool))
+    if input._layout.shape:
+        mask = views._view(mask, tuple([size if d == dim else 1 for d in range(len(input._layout.shape))]))
+        masked_fill_(input, mask, value)
+    elif size and picked._layout.numel:
+        masked_fill_(input, views._view(mask, ()), value)
     return input
 
 
@@ -534,7 +541,8 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     shape = index._layout.shape
     source, dim, index_, _ = _check_along("gather", input, dim, index)
     out = new_tensor(layout(index_._layout.shape, None, source._layout.dtype, source._layout.device))
-    _along("gather", "gather", out, source, index_, source, dim, out)
+    if index_._layout.numel:
+        _along("gather", "gather", out, source, index_, source, dim, out)
     return out if out._layout.shape == shape else views._view(out, shape)
 
 

@@ -329,6 +329,5 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
         views._expand(views.reshape(v, tuple([shape[i] if i == k else 1 for i in range(len(shape))])), shape) for k, v in enumerate(vectors)
     ]
     if swap:
-        grids = [views.transpose(g, 0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
