@@ -381,7 +381,6 @@ class Table:
         """Forget every entry (their layouts may be freed)."""
         if self.words is not None:
             ctypes.memset(self.words, 0, ctypes.sizeof(self.words))
-        self.kept.clear()
         self.holders.clear()
 
     def entry(self, keys: list[int]) -> Any:

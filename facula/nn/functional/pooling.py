@@ -10,6 +10,8 @@ import math
 from typing import Any
 
 from facula.nn.functional import _operators as op
+from facula.tensor.creation import arange
+from facula.tensor.random import rand
 from facula.tensor.tensor import Tensor
 
 
@@ -251,3 +253,107 @@ def max_unpool3d(
 ) -> Tensor:
     """Put maxima back where `max_pool3d` found them, zeros elsewhere."""
     return _unpool(input, indices, kernel_size, stride, padding, output_size, 3)
+
+
+def _fractional(
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any,
+    output_ratio: Any,
+    samples: Tensor | None,
+    dims: int,
+) -> tuple[Tensor, Tensor]:
+    """Windows at pseudo-random places: gathered, and reduced to their maxima.
+
+    Source: Graham, "Fractional max-pooling", 2014.
+    """
+    name = f"fractional_max_pool{dims}d"
+    if output_size is None and output_ratio is None:
+        raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
+    extents = list(input.shape[-dims:])
+    if output_size is None:
+        output_size = [int(extent * ratio) for extent, ratio in zip(extents, _tuple(output_ratio, dims))]
+    sizes, window = list(_tuple(output_size, dims)), _tuple(kernel_size, dims)
+    for extent, size, kernel in zip(extents, sizes, window):
+        if size + kernel - 1 > extent:
+            raise RuntimeError(f"{name}_out(): pool size {kernel} too large relative to input size {extent}")
+    batched = input if input.dim() == dims + 2 else input.unsqueeze(0)
+    if samples is None:
+        samples = rand(*batched.shape[:2], dims, dtype=input.dtype, device=input.device)
+    index: Any = 0
+    for axis in range(dims):
+        # The samples of an image are given with the width first.
+        which = dims - 1 - axis if dims == 2 else axis
+        places = _starts(samples[:, :, which], extents[axis], sizes[axis], window[axis])
+        places = places.unsqueeze(-1) + arange(window[axis], device=input.device)
+        shape = [*places.shape[:2], *[1] * (2 * dims)]
+        shape[2 + axis], shape[2 + dims + axis] = sizes[axis], window[axis]
+        index = index * extents[axis] + places.reshape(shape)
+    leading = list(batched.shape[:2])
+    flat = batched.reshape(*leading, -1)
+    index = index.expand(*leading, *sizes, *window).reshape(*leading, *sizes, -1)
+    values = flat.gather(2, index.reshape(*leading, -1)).reshape(index.shape)
+    maxima, position = values.max(-1)
+    found = index.gather(-1, position.unsqueeze(-1)).squeeze(-1)
+    return (maxima, found) if input.dim() == dims + 2 else (maxima.squeeze(0), found.squeeze(0))
+
+
+def _starts(samples: Any, extent: int, size: int, kernel: int) -> Any:
+    """(N, C, size): where each window begins."""
+    last = extent - kernel
+    if size == 1:
+        return samples.new_zeros((*samples.shape, 1)).long() + last
+    alpha = last / (size - 1)
+    steps = arange(size - 1, device=samples.device).to(samples.dtype)
+    begun = ((steps + samples.unsqueeze(-1)) * alpha).long() - (samples * alpha).long().unsqueeze(-1)
+    return op.cat([begun, begun.new_full((*samples.shape, 1), last)], -1)
+
+
+def fractional_max_pool2d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The maxima of windows at pseudo-random places, and their indices in the flattened plane."""
+    return _fractional(input, kernel_size, output_size, output_ratio, _random_samples, 2)
+
+
+def fractional_max_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> Any:
+    """The maxima of windows at pseudo-random places; with `return_indices` also their indices."""
+    both = _fractional(input, kernel_size, output_size, output_ratio, _random_samples, 2)
+    return both if return_indices else both[0]
+
+
+def fractional_max_pool3d_with_indices(
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The maxima of windows at pseudo-random places, and their indices in the flattened volume."""
+    return _fractional(input, kernel_size, output_size, output_ratio, _random_samples, 3)
+
+
+def fractional_max_pool3d(
+    input: Tensor,
+    kernel_size: Any,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> Any:
+    """The maxima of windows at pseudo-random places; with `return_indices` also their indices."""
+    both = _fractional(input, kernel_size, output_size, output_ratio, _random_samples, 3)
+    return both if return_indices else both[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from facula.core.dtype import int64
 from facula.engine.modes import no_grad
 from facula.nn.functional import _operators as op
+from facula.tensor.creation import arange
 from facula.tensor.tensor import Tensor
 
 
@@ -88,64 +89,46 @@ def embedding_bag(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
             f"(got mode='{mode}'). Please open a feature request on GitHub."
         )
-    flat, bag_of, bags = _bags(input, offsets, include_last_offset)
-    if padding_idx is not None and padding_idx < 0:
-        padding_idx += weight.size(0)
-    rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-    counted = rows.new_ones((flat.size(0),))
-    if padding_idx is not None:
-        counted = counted.masked_fill(flat == padding_idx, 0)
-    if mode == "max":
-        return _maximum(rows, counted, bag_of, bags)
-    if per_sample_weights is not None:
-        counted = counted * per_sample_weights.reshape(-1)
-    sums = rows.new_zeros((bags, weight.size(1))).index_add(0, bag_of, rows * counted.unsqueeze(1))
-    if mode == "sum":
-        return sums
-    sizes = rows.new_zeros((bags,)).index_add(0, bag_of, counted)
-    return sums / sizes.clamp(min=1).unsqueeze(1)
-
-
-def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> tuple[Tensor, Tensor, int]:
-    """All indices in one line, the bag of each, and the number of bags."""
-    from facula.tensor.creation import arange
-
+    if max_norm is not None:
+        _no_grad_embedding_renorm_(weight, input, max_norm, norm_type)
     if input.dim() == 2:
         if offsets is not None:
             raise ValueError(
                 "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
-                "sequences. However, "
-                f"found offsets of type {type(offsets)}"
+                f"sequences. However, found offsets of type {type(offsets)}"
             )
         bags, size = input.shape
-        bag_of = arange(bags, device=input.device).unsqueeze(1).expand(bags, size).reshape(-1)
-        return input.reshape(-1), bag_of, bags
-    if input.dim() != 1:
+        offsets = arange(bags, dtype=input.dtype, device=input.device) * size
+        include_last_offset = False
+        input = input.reshape(-1)
+        if per_sample_weights is not None:
+            per_sample_weights = per_sample_weights.reshape(-1)
+    elif input.dim() != 1:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.dim()}")
+    _check_offsets(offsets)
+    return op.embedding_bag(
+        weight,
+        input,
+        offsets,
+        scale_grad_by_freq,
+        ("sum", "mean", "max").index(mode),
+        sparse,
+        per_sample_weights,
+        include_last_offset,
+        padding_idx,
+    )[0]
+
+
+def _check_offsets(offsets: Tensor | None) -> None:
     if offsets is None:
         raise ValueError("offsets has to be a 1D Tensor but got None")
     if offsets.dim() != 1:
         raise ValueError("offsets has to be a 1D Tensor")
-    starts = offsets[:-1] if include_last_offset else offsets
-    if starts.numel() and int(starts[0]) != 0:
+    if offsets.numel() and int(offsets[0]) != 0:
         raise RuntimeError(
-            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
-            "However, got "
-            f"{int(starts[0])}"
+            "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, "
+            f"got {int(offsets[0])}"
         )
-    bags = starts.size(0)
-    positions = arange(input.size(0), device=input.device)
-    bag_of = (positions.unsqueeze(1) >= starts.unsqueeze(0)).sum(1) - 1
-    return input, bag_of, bags
-
-
-def _maximum(rows: Tensor, counted: Tensor, bag_of: Tensor, bags: int) -> Tensor:
-    """The maximum of each bag; zeros for a bag without rows."""
-    results = []
-    for bag in range(bags):
-        members = rows[(bag_of == bag) & (counted > 0)]
-        results.append(members.max(0)[0] if members.size(0) else rows.new_zeros((rows.size(1),)))
-    return op.stack(results, 0) if results else rows.new_zeros((0, rows.size(1)))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
