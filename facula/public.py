@@ -23,6 +23,13 @@ _HOMES = {
         "is_nonzero", "UntypedStorage", "TypedStorage", "FloatStorage", "DoubleStorage", "LongStorage", "ByteStorage",
         "use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "set_float32_matmul_precision", "result_type",
         "get_float32_matmul_precision", "get_deterministic_debug_mode", "set_deterministic_debug_mode", "set_warn_always", "vmap",
+        "is_warn_always_enabled", "is_deterministic_algorithms_warn_only_enabled", "is_signed", "is_conj", "is_neg", "is_inference",
+        "is_same_size", "get_device", "HalfStorage", "BFloat16Storage", "CharStorage", "ShortStorage", "IntStorage", "BoolStorage",
+        "ComplexFloatStorage", "ComplexDoubleStorage",
+    ),
+    "facula.nn.functional": (
+        "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "cosine_similarity", "pairwise_distance", "pdist", "ctc_loss",
+        "triplet_margin_loss", "margin_ranking_loss", "hinge_embedding_loss", "cosine_embedding_loss",
     ),
 }  # fmt: skip
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
@@ -31,4 +38,4 @@ _WHERE = {name: home for home, names in _HOMES.items() for name in names}
 def find(name: str) -> Any:
     """The object of that name, or None if facula has none."""
     home = _WHERE.get(name)
-    return None if home is None else getattr(import_module(home), name)
+    return None if home is None else getattr(import_module(home), name, None)

@@ -1,13 +1,15 @@
 """What a compiled step takes for granted, found by looking at the step function, and checked before each call.
 
-Modules and optimizers reachable from the function's arguments, closure and globals: their training flags and parameters;
-Python numbers there; the grad mode and default dtype. Tensors' memory and geometry are guarded natively (`program`).
+What can be reached from the function's closure, globals and `self` is looked through: modules' training flags and parameters,
+optimizers' parameters and states, tensors, and Python numbers in variables, attributes and containers; besides, the grad
+mode and the default dtype. The memory and geometry of tensors are guarded natively (`program`).
 """
 
 from __future__ import annotations
 
+import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from facula.core.dtype import get_default_dtype
@@ -16,73 +18,131 @@ from facula.runtime import native
 from facula.runtime.objects import TensorBase
 
 _PLAIN = (bool, int, float, str, type(None))
+_MOST_ITEMS, _MOST_OBJECTS = 64, 20_000
+_missing = object()
+
+
+def words_of(tensor: Any) -> list[tuple[int, int]]:
+    """(address, word) pairs that stay as they are while a tensor keeps its memory and its geometry."""
+    return [(id(tensor) + 8 * native.T_DATA, tensor._data), (id(tensor) + 8 * native.T_LAYOUT, id(tensor._layout))]
 
 
 class Guards:
-    """The recorded surroundings of one compiled step."""
+    """The surroundings of a step, as they are when it is recorded."""
 
-    def __init__(self, step: Callable[..., Any], captured: list[Any]) -> None:
+    def __init__(self, step: Callable[..., Any]) -> None:
         self.numbers: list[tuple[Callable[[], Any], Any]] = []
         self.modules: list[tuple[Any, bool]] = []
-        self.parameters: list[tuple[dict[str, Any], str, Any]] = []
+        self.places: list[tuple[Callable[[], Any], Any]] = []
+        self.external: dict[int, Any] = {}
         self.grad_enabled, self.default = modes.grad_enabled, get_default_dtype()
         self._seen: set[int] = set()
+        self._left = _MOST_OBJECTS
         self._function(step)
-        self.words: list[tuple[int, int]] = []
-        for tensor in captured:
-            self.words += [
-                (id(tensor) + 8 * native.T_DATA, tensor._data),
-                (id(tensor) + 8 * native.T_LAYOUT, id(tensor._layout)),
-            ]
-        self.kept = captured
+        self.gradients = {key: t._grad for key, t in self.external.items() if t._requires_grad}
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+    def _new(self, value: Any) -> bool:
+        """Whether a value has not been looked at before (and there is patience left)."""
+        if id(value) in self._seen or self._left <= 0:
+            return False
+        self._seen.add(id(value))
+        self._left -= 1
+        return True
 
     def _function(self, function: Any) -> None:
+        if isinstance(function, functools.partial):
+            for value in (function.func, function.args, function.keywords):
+                self._value(lambda value=value: value)
+            return
         if isinstance(function, types.MethodType):
             self._object(function.__self__)
             function = function.__func__
         if not isinstance(function, types.FunctionType):
             self._object(function)
             return
-        names = function.__code__.co_freevars
-        for name, cell in zip(names, function.__closure__ or (), strict=True):
-            self._value(name, _reader_of_cell(cell))
+        for cell in function.__closure__ or ():
+            self._value(functools.partial(_contents, cell))
         for name in _global_names(function.__code__):
             if name in function.__globals__:
-                self._value(name, _reader_of_global(function.__globals__, name))
+                self._value(functools.partial(_item, function.__globals__, name))
+        for value in (function.__defaults__, function.__kwdefaults__):
+            if value:
+                self._object(value)
 
-    def _value(self, name: str, get: Callable[[], Any]) -> None:
-        try:
-            value = get()
-        except ValueError:
+    def _value(self, get: Callable[[], Any]) -> None:
+        value = get()
+        if value is _missing:
             return
         if isinstance(value, _PLAIN):
             self.numbers.append((get, value))
-        elif isinstance(value, types.FunctionType) and not (value.__module__ or "").startswith(("facula", "torch")):
-            if id(value) not in self._seen:
-                self._seen.add(id(value))
+        elif isinstance(value, TensorBase):
+            self.external.setdefault(id(value), value)
+            self.places.append((get, value))
+        elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
+            module = getattr(getattr(value, "__func__", value), "__module__", None) or ""
+            if not module.startswith(("facula.", "torch.")) and self._new(value):
                 self._function(value)
+            elif isinstance(value, types.MethodType):
+                self._object(value.__self__)
         else:
             self._object(value)
 
     def _object(self, value: Any) -> None:
-        if id(value) in self._seen or isinstance(value, (TensorBase, types.ModuleType, type)):
+        if isinstance(value, TensorBase):
+            self.external.setdefault(id(value), value)
             return
-        self._seen.add(id(value))
+        if isinstance(value, (types.ModuleType, type, *_PLAIN)) or not self._new(value):
+            return
         if hasattr(value, "_parameters") and hasattr(value, "training"):
-            self.modules.append((value, value.training))
-            self.parameters += [(value._parameters, n, p) for n, p in value._parameters.items()]
-            self.parameters += [(value._buffers, n, b) for n, b in value._buffers.items()]
-            for name, child in value._modules.items():
-                self.parameters.append((value._modules, name, child))
-                if child is not None:
-                    self._object(child)
+            self._module(value)
+        elif hasattr(value, "param_groups") and hasattr(value, "state"):
+            self._optimizer(value)
         elif isinstance(value, (list, tuple)):
-            for item in value:
-                self._object(item)
-        elif isinstance(value, dict) and len(value) < 64:
-            for item in list(value.values()):
-                self._object(item)
+            self._items(value, range(len(value)))
+        elif isinstance(value, dict):
+            self._items(value, list(value))
+        elif isinstance(value, types.FunctionType):
+            self._function(value)
+        elif not type(value).__module__.startswith(("facula", "torch", "builtins", "numpy")) and hasattr(value, "__dict__"):
+            self._items(value.__dict__, list(value.__dict__))
 
+    def _items(self, container: Any, keys: Sequence[Any]) -> None:
+        self.numbers.append((functools.partial(len, container), len(container)))
+        if len(keys) <= _MOST_ITEMS:
+            for key in keys:
+                self._value(functools.partial(_item, container, key))
+            return
+        for key in keys:
+            if not isinstance(container[key], _PLAIN):
+                self._value(functools.partial(_item, container, key))
+
+    def _module(self, module: Any) -> None:
+        self.modules.append((module, module.training))
+        for table in (module._parameters, module._buffers):
+            for name, tensor in table.items():
+                self.places.append((functools.partial(_item, table, name), tensor))
+                if tensor is not None:
+                    self.external.setdefault(id(tensor), tensor)
+        for name, child in module._modules.items():
+            self.places.append((functools.partial(_item, module._modules, name), child))
+            if child is not None:
+                self._object(child)
+        for name, value in module.__dict__.items():
+            if name != "training" and isinstance(value, (*_PLAIN, list, dict)) and not name.startswith("_"):
+                self._value(functools.partial(_item, module.__dict__, name))
+
+    def _optimizer(self, optimizer: Any) -> None:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                self.external.setdefault(id(p), p)
+        for state in optimizer.state.values():
+            if isinstance(state, dict):
+                for value in state.values():
+                    if isinstance(value, TensorBase):
+                        self.external.setdefault(id(value), value)
+
+    # -- checking -----------------------------------------------------------------------------------------------------
     def hold(self) -> bool:
         """Whether everything but the tensors' words is as it was."""
         if modes.grad_enabled is not self.grad_enabled or get_default_dtype() is not self.default:
@@ -90,8 +150,8 @@ class Guards:
         for module, training in self.modules:
             if module.training is not training:
                 return False
-        for table, name, expected in self.parameters:
-            if table.get(name) is not expected:
+        for get, expected in self.places:
+            if get() is not expected:
                 return False
         for get, expected in self.numbers:
             value = get()
@@ -100,12 +160,18 @@ class Guards:
         return True
 
 
-def _reader_of_cell(cell: Any) -> Callable[[], Any]:
-    return lambda: cell.cell_contents
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _missing
 
 
-def _reader_of_global(table: dict[str, Any], name: str) -> Callable[[], Any]:
-    return lambda: table[name]
+def _item(container: Any, key: Any) -> Any:
+    try:
+        return container[key]
+    except (KeyError, IndexError):
+        return _missing
 
 
 def _global_names(code: types.CodeType) -> set[str]:

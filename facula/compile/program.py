@@ -8,8 +8,9 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-from facula.compile.record import Instruction
+from facula.compile.record import Instruction, root_of
 from facula.kernel.language import as_pointer, call_extern, i64, kernel, offset, ptr
+from facula.ops.dispatch import FAULT_ADDRESS
 from facula.runtime.launch import _kept, make_builtin
 from facula.runtime.native import OBJECT, as_int, bin_of, word
 
@@ -26,24 +27,26 @@ def check_words(guards: ptr(i64), count: i64) -> i64:
 
 
 @kernel
-def run_rows(rows: ptr(i64), count: i64):
-    """Launch after launch."""
+def run_rows(rows: ptr(i64), count: i64, fault: ptr(i64)):
+    """Launch after launch, until one notes a fault."""
     for k in range(count):
         row = offset(rows, 4 * k)
+        if fault[0] != 0:
+            return
         call_extern("facula_launch", None, as_pointer(row, ptr(i64))[0], as_pointer(row, ptr(i64))[3], row[1], row[2])
 
 
 @kernel
 def replay(self: OBJECT, arguments: OBJECT, count: i64) -> OBJECT:
-    """replay(rows, count, guards, guard count, release): -> True, or False if a guard fails and nothing was run."""
+    """replay(rows, count, guards, guard count, release, fault): -> True, or False if a guard fails and nothing was run."""
     if check_words(bin_of(word(arguments, 2)), as_int(word(arguments, 3))) == 0:
         return call_extern("PyBool_FromLong", OBJECT, i64(0))
     if as_int(word(arguments, 4)) != 0:
         state = call_extern("PyEval_SaveThread", OBJECT)
-        run_rows(bin_of(word(arguments, 0)), as_int(word(arguments, 1)))
+        run_rows(bin_of(word(arguments, 0)), as_int(word(arguments, 1)), bin_of(word(arguments, 5)))
         call_extern("PyEval_RestoreThread", None, state)
     else:
-        run_rows(bin_of(word(arguments, 0)), as_int(word(arguments, 1)))
+        run_rows(bin_of(word(arguments, 0)), as_int(word(arguments, 1)), bin_of(word(arguments, 5)))
     return call_extern("PyBool_FromLong", OBJECT, i64(1))
 
 
@@ -71,7 +74,7 @@ class Program:
         self.rows = (ctypes.c_int64 * (4 * max(1, self.count)))()
         self.kept: list[Any] = []
         self.patches: list[tuple[Any, int, int, int]] = []  # (slots, which, input, bytes from the input's start)
-        starts = {id(t._storage): (k, t._data) for k, t in enumerate(inputs)}
+        starts = {id(root_of(t._storage)): (k, t._data) for k, t in enumerate(inputs)}
         work = 0
         for row, instruction in enumerate(instructions):
             slots = (ctypes.c_int64 * max(1, len(instruction.slots)))()
@@ -94,14 +97,14 @@ class Program:
         self.guard_count = len(guards)
         self.addresses = [t._data for t in inputs]
         self.call = replayer()
-        self.arguments = (
-            ctypes.addressof(self.rows),
-            self.count,
-            ctypes.addressof(self.guards),
-            self.guard_count,
-            self.release,
-        )
+        guard_table = (ctypes.addressof(self.guards), self.guard_count, self.release, FAULT_ADDRESS)
+        self.arguments = (ctypes.addressof(self.rows), self.count, *guard_table)
+        self.question = (ctypes.addressof(self.rows), 0, *guard_table)
         _kept.append(self.call)
+
+    def holds(self) -> bool:
+        """Whether the guarded words are as they were."""
+        return self.call(*self.question)  # type: ignore[no-any-return]
 
     def run(self, inputs: Sequence[Any]) -> bool:
         """Run on these inputs; False, with nothing done, if a guard fails."""

@@ -8,6 +8,7 @@ memory plan.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import weakref
 from collections.abc import Callable, Sequence
@@ -40,7 +41,9 @@ class Recorder:
         self.pinned: list[Any] = []
         self.prepare: list[Callable[[], None]] = []
         self.leaves: dict[int, Any] = {}
-        self.entry_gradients: dict[int, Any] = {}
+        self.found_gradients: dict[int, Any] = {}
+        self.conditions: list[Callable[[], bool]] = []
+        self.blocks: dict[int, int] = {}
         self.extents: dict[int, int] = {}  # start of a storage -> the most bytes that one had there
         self.written: dict[int, Any] = {}
         self.problem: str | None = None
@@ -49,7 +52,7 @@ class Recorder:
     def launch(self, launch: Any, operands: Sequence[Any], outputs: int, numbers: tuple[Any, ...]) -> None:
         storages = []
         for position, tensor in enumerate(operands):
-            storage = tensor._storage
+            storage = root_of(tensor._storage)
             self._know(storage)
             storages.append((id(storage), storage.data))
             if position < outputs:
@@ -60,22 +63,29 @@ class Recorder:
     def reads(self, tensors: Sequence[Any]) -> None:
         """Tensors that the next launch finds through a table of addresses."""
         for tensor in tensors:
-            self._know(tensor._storage)
-            self.pinned.append(tensor._storage)
+            storage = root_of(tensor._storage)
+            self._know(storage)
+            self.pinned.append(storage)
 
     def writes(self, tensors: Sequence[Any]) -> None:
         self.reads(tensors)
         for tensor in tensors:
-            self.written.setdefault(id(tensor._storage), weakref.ref(tensor._storage))
+            storage = root_of(tensor._storage)
+            self.written.setdefault(id(storage), weakref.ref(storage))
 
     def each_call(self, prepare: Callable[[], None]) -> None:
         """Something to do before each call: reading a learning rate again."""
         self.prepare.append(prepare)
 
+    def valid_while(self, condition: Callable[[], bool]) -> None:
+        """A condition of everything recorded: once it fails, the step must be recorded anew."""
+        self.conditions.append(condition)
+
     def leaf(self, leaf: Any) -> None:
-        """A leaf is about to receive a gradient."""
+        """A leaf is about to receive a gradient: the first, or one that is added to what it has."""
         if id(leaf) not in self.leaves:
             self.leaves[id(leaf)] = leaf
+            self.found_gradients[id(leaf)] = leaf._grad
 
     def host_read(self, tensor: Any, why: str) -> None:
         """Python looks at data: what follows may depend on it."""
@@ -113,6 +123,27 @@ class Recorder:
             if storage is not None:
                 self.pinned.append(storage)
         return result
+
+
+    def discard(self) -> None:
+        """Give the blocks of the plan back to everybody."""
+        blocks, self.blocks = self.blocks, {}
+        free = memory.swap_bins({})
+        for size, first in blocks.items():
+            if size in free:
+                last = ctypes.c_int64.from_address(first)
+                while last.value:
+                    last = ctypes.c_int64.from_address(last.value)
+                last.value = free[size]
+            free[size] = first
+        memory.swap_bins(free)
+
+
+def root_of(storage: Any) -> Any:
+    """The storage whose memory this one borrows, if it does."""
+    while isinstance(storage.owner, type(storage)):
+        storage = storage.owner
+    return storage
 
 
 def _user_line() -> str:

@@ -151,8 +151,9 @@ def erfcx(x: Value) -> Value:
     magnitude = absolute(x)
     near = exp(x * x) * (1.0 - fma(x, polynomial(x * x, _ERF_NEAR), x))
     inverse = 1.0 / x
-    asymptotic = inverse * 0.5641895835477563
-    far = select(magnitude > 28.0, asymptotic * fma(inverse * inverse, -0.5, 1.0), _scaled_erfc(magnitude))
+    series = polynomial(inverse * inverse, (1.0, -0.5, 0.75, -1.875, 6.5625, -29.53125))
+    asymptotic = inverse * 0.5641895835477563 * series
+    far = select(magnitude > 28.0, asymptotic, _scaled_erfc(magnitude))
     square, lost = two_product(x, x)
     grown = exp(square)
     negative = fma(grown + grown, lost, grown + grown) - _scaled_erfc(magnitude)

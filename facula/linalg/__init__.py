@@ -5,9 +5,9 @@ What is here is whatever the operator families put under "torch.linalg"; this mo
 
 from __future__ import annotations
 
-from facula.core.errors import LinAlgError
 from facula.ops import all_families as _all_families
 from facula.ops.define import FUNCTIONS as _FUNCTIONS
+from facula.ops.linalg import LinAlgError
 
 globals().update(_FUNCTIONS["torch.linalg"])
 __all__ = ["LinAlgError", *sorted(_FUNCTIONS["torch.linalg"])]  # noqa: PLE0604

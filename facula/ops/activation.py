@@ -32,7 +32,9 @@ def _(grad: Any, out: Any) -> Any:
     return sc.select(out <= 0, 0.0, grad)
 
 
-def _with_numbers(name: str, operator: Any, names: tuple[str, ...], defaults: tuple[Any, ...], method: bool = False) -> Callable[..., Any]:
+def _with_numbers(
+    name: str, operator: Any, names: tuple[str, ...], defaults: tuple[Any, ...], method: bool = False
+) -> Callable[..., Any]:
     """The public function of an operator whose numbers may be given by position, and its in-place form."""
 
     def numbers(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +59,9 @@ def _with_numbers(name: str, operator: Any, names: tuple[str, ...], defaults: tu
     function.__doc__ = operator.__doc__
     in_place.__doc__ = f"In-place version of `{name}`."
     publish(name, function, method=method, namespaces=("torch",) if name in _IN_TORCH else ("torch.nn.functional",))
-    publish(name + "_", in_place, method=method, namespaces=("torch",) if name in _IN_TORCH else ("torch.nn.functional",))
+    publish(
+        name + "_", in_place, method=method, namespaces=("torch",) if name in _IN_TORCH else ("torch.nn.functional",)
+    )
     return function
 
 
@@ -289,5 +293,3 @@ def softsign(input: Any) -> Any:
 def tanhshrink(input: Any) -> Any:
     """x - tanh(x)."""
     return input - input.tanh()
-
-

@@ -26,7 +26,9 @@ def view_as_real(layout: Layout) -> Any:
 def view_as_complex(layout: Layout) -> Any:
     """Real numbers whose last dimension is 2 as complex numbers over the same memory."""
     if layout.dtype.kind != "f":
-        raise RuntimeError(f"view_as_complex is only supported for floating point tensors, but got a tensor of scalar type: {layout.dtype.scalar_name}")
+        raise RuntimeError(
+            f"view_as_complex is only supported for floating point tensors, but got a tensor of scalar type: {layout.dtype.scalar_name}"
+        )
     if not layout.shape:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if layout.shape[-1] != 2:
@@ -100,9 +102,13 @@ def complex(real: Any, imag: Any) -> Any:
     a, b = layout_of(real, "complex", 1, "real").dtype, layout_of(imag, "complex", 2, "imag").dtype
     for dtype in (a, b):
         if dtype not in (dt.float16, dt.float32, dt.float64):
-            raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {a.scalar_name} and {b.scalar_name}")
+            raise RuntimeError(
+                f"Expected both inputs to be Half, Float or Double tensors but got {a.scalar_name} and {b.scalar_name}"
+            )
     if a is not b:
-        raise RuntimeError(f"Expected object of scalar type {a.scalar_name} but got scalar type {b.scalar_name} for second argument")
+        raise RuntimeError(
+            f"Expected object of scalar type {a.scalar_name} but got scalar type {b.scalar_name} for second argument"
+        )
     return _complex(real, imag)
 
 

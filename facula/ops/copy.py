@@ -26,7 +26,9 @@ def convert(input: Any, to: dt.dtype) -> Any:
     """A copy with elements of another dtype; gradients are converted back."""
     operator = _conversions.get(to)
     if operator is None:
-        operator = _conversions[to] = PointwiseOperator("to_copy", [variable("input")], ["input"], {}, to, backward_name="ToCopyBackward0")
+        operator = _conversions[to] = PointwiseOperator(
+            "to_copy", [variable("input")], ["input"], {}, to, backward_name="ToCopyBackward0"
+        )
     return operator((input,))
 
 
@@ -113,7 +115,9 @@ def fill_(target: Any, value: Any) -> Any:
     """Write one number everywhere."""
     if isinstance(value, TensorBase):
         if value._layout.shape:
-            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {len(value._layout.shape)} dimensions.")
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {len(value._layout.shape)} dimensions."
+            )
         return copy_(target, value)
     if not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"fill_(): argument 'value' (position 1) must be Number, not {type(value).__name__}")

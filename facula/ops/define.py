@@ -359,6 +359,19 @@ def install_in_place(check: Callable[[Any], None], rebase: Callable[[Any, Node, 
     _rebase.append(rebase)
 
 
+def _wrong_argument(made: Operator, args: Sequence[Any], kwargs: dict[str, Any], error: AttributeError) -> Exception:
+    """What to raise when an operator met an argument that lacks what it needs of it: arguments are not looked at before."""
+    given = [*enumerate(args), *((made.parameters.index(n), v) for n, v in kwargs.items() if n in made.parameters)]
+    for position, value in given:
+        items = (value, *value) if isinstance(value, (tuple, list)) else (value,)
+        if not isinstance(error.obj, TensorBase) and any(item is error.obj for item in items):
+            kind = "int" if error.name == "__index__" else "Tensor"
+            argument = made.parameters[min(position, len(made.parameters) - 1)]
+            found = type(error.obj).__name__
+            return TypeError(f"{made.name}(): argument '{argument}' (position {position + 1}) must be {kind}, not {found}")
+    return error
+
+
 def operator(
     name: str | None = None, *, method: bool | str = False, function: bool = True, namespaces: Sequence[str] = ("torch",),
     aliases: Sequence[str] = (), out: bool = False, in_place: bool = False,
@@ -375,7 +388,10 @@ def operator(
         public = made.call_in_place if in_place else with_out(made.call, made.name) if out else made.call
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return public(*args, **kwargs)
+            try:
+                return public(*args, **kwargs)
+            except AttributeError as error:
+                raise _wrong_argument(made, args, kwargs, error) from None
 
         call.__name__ = call.__qualname__ = made.name
         call.__doc__ = forward.__doc__

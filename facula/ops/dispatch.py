@@ -81,23 +81,17 @@ def run(launch: Launch, out: Layout, *inputs: Any, numbers: tuple[Any, ...] = ()
 
 def check_devices(operation: str, tensors: Sequence[Any]) -> Any:
     """The common device of the operands; 0-d CPU tensors go along with any other."""
-    device = None
-    for tensor in tensors:
-        if isinstance(tensor, TensorBase):
-            own = tensor._layout.device
-            if device is None or (device is CPU and own is not CPU and False):
-                device = own
-            elif own is not device:
-                if own is CPU and not tensor._layout.shape:
-                    continue
-                first = next(t for t in tensors if isinstance(t, TensorBase))
-                if first._layout.device is CPU and not first._layout.shape:
-                    device = own
-                    continue
-                raise RuntimeError(
-                    f"Expected all tensors to be on the same device, but found at least two devices, {device} and {own}! "
-                    f"(in {operation}; move one with .to('{device}'))"
-                )
+    owners = [t._layout for t in tensors if isinstance(t, TensorBase)]
+    deciding = [own for own in owners if own.shape or own.device is not CPU] or owners
+    if not deciding:
+        return None
+    device = deciding[0].device
+    for own in deciding:
+        if own.device is not device:
+            raise RuntimeError(
+                f"Expected all tensors to be on the same device, but found at least two devices, {device} and {own.device}! "
+                f"(in {operation}; move one with .to('{device}'))"
+            )
     return device
 
 

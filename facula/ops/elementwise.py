@@ -185,10 +185,10 @@ class PointwiseOperator:
         self, operands: Sequence[Any], numbers: dict[str, Any], outs: tuple[Layout, ...], compute: dt.dtype, shape: Any
     ) -> Launch:
         tensors = [(n, x._layout) for n, x in zip(self.inputs, operands, strict=True) if isinstance(x, TensorBase)]
-        strides = [o.stride for o in outs] + [broadcast_stride(l.shape, l.stride, shape) for _, l in tensors]
+        strides = [o.stride for o in outs] + [broadcast_stride(own.shape, own.stride, shape) for _, own in tensors]
         sizes, steps = collapse(shape, strides)
         names = [f"out{i}" for i in range(len(outs))] + [n for n, _ in tensors]
-        dtypes = [o.dtype for o in outs] + [l.dtype for _, l in tensors]
+        dtypes = [o.dtype for o in outs] + [own.dtype for _, own in tensors]
         described = [Operand(n, d.code, _pattern(s[-1])) for n, d, s in zip(names, dtypes, steps, strict=True)]
         replaced = {
             id(variable(n)): constant(v) for n, v in self.numbers.items() if n not in numbers and v is not None

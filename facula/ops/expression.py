@@ -167,7 +167,11 @@ def make(operation: str, *arguments: Any) -> Expr:
 
 
 def _is(expression: Expr, value: Number) -> bool:
-    return expression.operation == "const" and expression.arguments[0] == value and not isinstance(expression.arguments[0], bool)
+    return (
+        expression.operation == "const"
+        and expression.arguments[0] == value
+        and not isinstance(expression.arguments[0], bool)
+    )
 
 
 def add(a: Any, b: Any) -> Expr:
@@ -242,7 +246,9 @@ COMPLEX_RULES: dict[str, Rule] = {}
 """What differs for complex numbers. Rules see the conjugate of the gradient, so that those of holomorphic functions hold."""
 
 
-FLAT = frozenset(["and", "or", "xor", "not", "shl", "shr", "lt", "le", "gt", "ge", "eq", "ne", "test", "signbit", "cast"])
+FLAT = frozenset(
+    ["and", "or", "xor", "not", "shl", "shr", "lt", "le", "gt", "ge", "eq", "ne", "test", "signbit", "cast"]
+)
 """Operations on truth values and bits: nothing flows back through them."""
 
 
@@ -317,7 +323,7 @@ def substitute(expressions: Iterable[Expr], replacements: Mapping[int, Expr]) ->
                 memo[id(node)] = node
             elif ready:
                 arguments = tuple([memo[id(a)] if isinstance(a, Expr) else a for a in node.arguments])
-                same = all([x is y for x, y in zip(arguments, node.arguments, strict=True)])
+                same = all(x is y for x, y in zip(arguments, node.arguments, strict=True))
                 memo[id(node)] = node if same else _rebuild(node.operation, arguments)
             else:
                 stack.append((node, True))
@@ -341,7 +347,9 @@ def variables(expressions: Iterable[Expr]) -> set[str]:
     return {node.arguments[0] for node in nodes_in_order(expressions) if node.operation == "var"}
 
 
-def evaluate(expressions: Iterable[Expr], environment: Mapping[str, Any], operations: Mapping[str, Callable[..., Any]]) -> list[Any]:
+def evaluate(
+    expressions: Iterable[Expr], environment: Mapping[str, Any], operations: Mapping[str, Callable[..., Any]]
+) -> list[Any]:
     """The value of each expression, with variables from `environment` and operations from a table."""
     expressions = list(expressions)
     values: dict[int, Any] = {}
@@ -353,5 +361,7 @@ def evaluate(expressions: Iterable[Expr], environment: Mapping[str, Any], operat
         elif node.operation == "zero":
             values[id(node)] = 0
         else:
-            values[id(node)] = operations[node.operation](*[values[id(a)] if isinstance(a, Expr) else a for a in node.arguments])
+            values[id(node)] = operations[node.operation](
+                *[values[id(a)] if isinstance(a, Expr) else a for a in node.arguments]
+            )
     return [values[id(e)] for e in expressions]

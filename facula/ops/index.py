@@ -43,7 +43,9 @@ def _basic(x: Any, key: Any) -> Any:
         if type(item) is int:
             x = _pick(x, dim, item)
         elif isinstance(item, slice):
-            start, stop, step = (None if part is None else part.__index__() for part in (item.start, item.stop, item.step))
+            start, stop, step = (
+                None if part is None else part.__index__() for part in (item.start, item.stop, item.step)
+            )
             if step is not None and step <= 0:
                 raise ValueError("step must be greater than zero")
             if start is not None or stop is not None or step not in (None, 1):
@@ -76,7 +78,9 @@ def _pick(x: Any, dim: int, index: int) -> Any:
     size = x._layout.shape[dim] if dim < len(x._layout.shape) else 0
     if not -size <= index < size:
         if not x._layout.shape:
-            raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+            )
         raise IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
     return views.select(x, dim, index)
 
@@ -88,14 +92,18 @@ def _is_mask(index: Any) -> bool:
 def _index_tensor(item: Any) -> Any:
     if isinstance(item, TensorBase):
         if item._layout.dtype.kind not in "iub":
-            raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, got {item._layout.dtype}")
+            raise IndexError(
+                f"tensors used as indices must be long, int, byte or bool tensors, got {item._layout.dtype}"
+            )
         return item
     if isinstance(item, (list, tuple)) or hasattr(item, "__array_interface__"):
         made = FUNCTIONS["torch"]["as_tensor"](item)
         if made._layout.dtype.kind not in "iub":
             if made._layout.numel == 0:
                 return copies.convert(made, dt.int64)
-            raise IndexError(f"tensors used as indices must be long, int, byte or bool tensors, got {made._layout.dtype}")
+            raise IndexError(
+                f"tensors used as indices must be long, int, byte or bool tensors, got {made._layout.dtype}"
+            )
         return made if made._layout.shape or made._layout.dtype is dt.bool else None
     if hasattr(item, "__index__"):
         return None
@@ -129,7 +137,15 @@ def getitem(x: Any, key: Any) -> Any:
         key = bool(METHODS["item"](key))
     view, advanced = _basic(x, key)
     if not advanced:
-        return view if view is not x else views._view(x, x._layout.shape) if x._layout.contiguous else views.slice_dim(x, 0, None, None, 1) if x._layout.shape else x
+        return (
+            view
+            if view is not x
+            else views._view(x, x._layout.shape)
+            if x._layout.contiguous
+            else views.slice_dim(x, 0, None, None, 1)
+            if x._layout.shape
+            else x
+        )
     return index(view, _slots(view, advanced))
 
 
@@ -193,7 +209,9 @@ class Places:
         dims = [d for d, i in enumerate(indices) if i is not None]
         tensors = [indices[d] for d in dims]
         try:
-            shape = broadcast_shapes(*[t._layout.shape for t in tensors]) if len(tensors) > 1 else tensors[0]._layout.shape
+            shape = (
+                broadcast_shapes(*[t._layout.shape for t in tensors]) if len(tensors) > 1 else tensors[0]._layout.shape
+            )
         except RuntimeError:
             raise IndexError(
                 "shape mismatch: indexing tensors could not be broadcast together with shapes "
@@ -256,7 +274,10 @@ def _offsets(x: Any, dims: list[int], tensors: list[Any], shape: tuple[int, ...]
             d, size = sizes[position]
             return IndexError(f"index {value} is out of bounds for dimension {d} with size {size}")
 
-        plan = _plans[key] = (Launch(kernels.offsets(code.code, len(dims)), out.numel, 4096, tuple(tail), fault=fault), out)
+        plan = _plans[key] = (
+            Launch(kernels.offsets(code.code, len(dims)), out.numel, 4096, tuple(tail), fault=fault),
+            out,
+        )
     launch, out = plan
     made = new_tensor(out)
     launch((made, *dense))
@@ -280,7 +301,9 @@ def _move(direction: str, written: Any, read: Any, places: Places) -> None:
             launch = Launch(kernels.move_rows(_moved_as(code, direction), direction, 0), rows, grain, (width,))
         else:
             tail = (width, *places.row, *places.row_stride)
-            launch = Launch(kernels.move_rows(_moved_as(code, direction), direction, len(places.row)), rows, grain, tail)
+            launch = Launch(
+                kernels.move_rows(_moved_as(code, direction), direction, len(places.row)), rows, grain, tail
+            )
         _plans[key] = launch
     launch((written, read, places.offsets))
 
@@ -365,8 +388,10 @@ def _given_indices(input: Any, indices: Any) -> tuple[Any, ...]:
 @composite(name="index_put_", method=True, function=True)
 def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
     """Write `values` (or add them, with accumulate=True) where the index tensors point."""
-    if not isinstance(indices, tuple) or len(indices) != len(input._layout.shape) or any(
-        i is not None and _is_mask(i) for i in indices
+    if (
+        not isinstance(indices, tuple)
+        or len(indices) != len(input._layout.shape)
+        or any(i is not None and _is_mask(i) for i in indices)
     ):
         indices = _given_indices(input, indices)
     if values._layout.dtype is not input._layout.dtype:
@@ -388,9 +413,13 @@ def _index_vector(name: str, index_: Any) -> Any:
     if not isinstance(index_, TensorBase):
         raise TypeError(f"{name}(): argument 'index' must be Tensor, not {type(index_).__name__}")
     if len(index_._layout.shape) > 1:
-        raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {len(index_._layout.shape)} with type: {index_._layout.dtype.scalar_name}")
+        raise IndexError(
+            f"{name}(): Index is supposed to be a vector, but got dim: {len(index_._layout.shape)} with type: {index_._layout.dtype.scalar_name}"
+        )
     if index_._layout.dtype not in (dt.int32, dt.int64):
-        raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index but got: {index_._layout.dtype.scalar_name}")
+        raise RuntimeError(
+            f"{name}(): Expected dtype int32 or int64 for index but got: {index_._layout.dtype.scalar_name}"
+        )
     return index_ if index_._layout.shape else views._view(index_, (1,))
 
 
@@ -432,7 +461,9 @@ def _changed_along(name: str, input: Any, dim: int, index_: Any, source: Any, ac
     if not a:
         _index_put(views._view(input, (1,)), (index_,), views.reshape(source, (index_._layout.numel,)), accumulate)
         return input
-    return _index_put(input, _one_slot(input, dim, index_), source if b else views._view(source, (1,) * len(a)), accumulate)
+    return _index_put(
+        input, _one_slot(input, dim, index_), source if b else views._view(source, (1,) * len(a)), accumulate
+    )
 
 
 @composite(method=True)
@@ -465,7 +496,9 @@ def index_fill_(input: Any, dim: int, index: Any, value: Any) -> Any:
     if not isinstance(value, TensorBase):
         value = FUNCTIONS["torch"]["full"]((), value, dtype=input._layout.dtype)
     if value._layout.shape:
-        raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(value._layout.shape)} dimension(s).")
+        raise RuntimeError(
+            f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(value._layout.shape)} dimension(s)."
+        )
     dim = shapes.normalize_dim(dim, len(input._layout.shape))
     picked = _index_vector("index_fill_", index)
     size = input._layout.shape[dim] if input._layout.shape else 1
@@ -595,7 +628,9 @@ def _scatter_set(input: Any, dim: int, index: Any, src: Any) -> Any:
 
 
 _scatter_set.gradient(
-    input=lambda grad, dim, index: _scatter_set(copies.clone(grad), dim, index, FUNCTIONS["torch"]["zeros"](index._layout.shape, dtype=grad._layout.dtype)),
+    input=lambda grad, dim, index: _scatter_set(
+        copies.clone(grad), dim, index, FUNCTIONS["torch"]["zeros"](index._layout.shape, dtype=grad._layout.dtype)
+    ),
     src=_source_gradient,
 )
 
@@ -647,7 +682,9 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     source, index_ = list(shape), list(shape)
     source[dim], index_[dim] = input._layout.shape[dim], indices._layout.shape[dim]
     if indices._layout.dtype is not dt.int64:
-        raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {indices._layout.dtype.scalar_name}")
+        raise RuntimeError(
+            f"torch.take_along_dim(): dtype of indices should be Long but got {indices._layout.dtype.scalar_name}"
+        )
     indices = FUNCTIONS["torch"]["where"](indices < 0, indices + source[dim], indices)
     return gather(views._expand(input, tuple(source)), dim, views._expand(indices, tuple(index_)))
 
@@ -699,7 +736,11 @@ def masked_select(input: Any, mask: Any) -> Any:
     if mask._layout.dtype is not dt.bool:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = broadcast_shapes(input._layout.shape, mask._layout.shape)
-    return getitem(views._expand(input, shape), views._expand(mask, shape)) if shape else getitem(views.reshape(input, (1,)), views.reshape(mask, (1,)))
+    return (
+        getitem(views._expand(input, shape), views._expand(mask, shape))
+        if shape
+        else getitem(views.reshape(input, (1,)), views.reshape(mask, (1,)))
+    )
 
 
 @operator(method=True, function=False, in_place=True)
@@ -734,14 +775,18 @@ masked_fill_.gradient(
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """A copy with one number where the mask is true; mask and input are broadcast."""
     shape = broadcast_shapes(input._layout.shape, mask._layout.shape)
-    return masked_fill_(copies.clone(views._expand(input, shape)) if shape != input._layout.shape else copies.clone(input), mask, value)
+    return masked_fill_(
+        copies.clone(views._expand(input, shape)) if shape != input._layout.shape else copies.clone(input), mask, value
+    )
 
 
 @composite(method=True)
 def masked_scatter_(input: Any, mask: Any, source: Any) -> Any:
     """Write the elements of source, in order, where the mask is true."""
     if mask._layout.dtype is not dt.bool:
-        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask._layout.dtype.scalar_name}")
+        raise RuntimeError(
+            f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask._layout.dtype.scalar_name}"
+        )
     if source._layout.dtype is not input._layout.dtype:
         raise RuntimeError(
             f"masked_scatter: expected self and source to have same dtypes but got {input._layout.dtype.scalar_name} and "
@@ -780,7 +825,9 @@ def _triangle(upper: bool, name: str) -> Any:
             rows, columns = own.shape[-2:]
             code = _moved_as(own.dtype.code, "put")
             count = own.numel // columns if columns else 0
-            launch = _plans[key] = Launch(kernels.triangle(code, upper), count, max(1, 16384 // max(1, columns)), (rows, columns, diagonal))
+            launch = _plans[key] = Launch(
+                kernels.triangle(code, upper), count, max(1, 16384 // max(1, columns)), (rows, columns, diagonal)
+            )
         out = new_tensor(dense._layout)
         launch((out, dense))
         return out

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from facula.core import errors
 from facula.core.layout import Layout
+from facula.core.promotion import can_cast
 from facula.engine.graph import Node, edge_of, install_regenerate
 from facula.engine.modes import modes
 from facula.ops.define import FUNCTIONS, METHODS, install_in_place, publish
-from facula.ops.elementwise import PointwiseOperator, install_in_place as install_pointwise
+from facula.ops.elementwise import PointwiseOperator
+from facula.ops.elementwise import install_in_place as install_pointwise
 from facula.runtime.objects import TensorBase
 
 
@@ -49,7 +52,13 @@ def rebase(target: Any, node: Node, self_edge: bool) -> None:
         return
     known = base._requires_grad
     others = node.edges[1:] if self_edge else node.edges
-    slices = Node(CopySlices(node, target._layout, _offset(target, base), self_edge), (edge_of(base), *others), (base._layout,), (), ())
+    slices = Node(
+        CopySlices(node, target._layout, _offset(target, base), self_edge),
+        (edge_of(base), *others),
+        (base._layout,),
+        (),
+        (),
+    )
     base._requires_grad, base._node, base._output = 1, slices, 0
     if not known:
         _inform_views(base)
@@ -122,7 +131,12 @@ class CopySlices:
 
     def backward(self, node: Node, gradients: list[Any]) -> list[Any]:
         contiguous = METHODS["contiguous"](METHODS["clone"](gradients[0]))
-        places = _places(contiguous, gradients[0]._layout if gradients[0]._layout.contiguous else contiguous._layout, self.layout, self.offset)
+        places = _places(
+            contiguous,
+            gradients[0]._layout if gradients[0]._layout.contiguous else contiguous._layout,
+            self.layout,
+            self.offset,
+        )
         results = list(self.inner.operator.backward(self.inner, [METHODS["clone"](places)]))
         if self.self_edge:
             own = results.pop(0)
@@ -168,6 +182,8 @@ def derived_in_place(name: str, function: Callable[..., Any], function_too: bool
                 f"{name}: the result has shape {list(result._layout.shape)}, which an in-place operation cannot give a tensor of "
                 f"shape {list(target._layout.shape)}"
             )
+        if not can_cast(result._layout.dtype, target._layout.dtype):
+            raise errors.result_cast(result._layout.dtype, target._layout.dtype)
         enabled, modes.grad_enabled = modes.grad_enabled, False
         try:
             METHODS["copy_"](target, result)

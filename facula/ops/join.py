@@ -196,7 +196,9 @@ def repeat(input: Any, *repeats: Any) -> Any:
     spread, target = [], []
     for n, s in zip(times, shape, strict=True):
         if n < 0:
-            raise RuntimeError(f"Trying to create tensor with negative dimension {n * s}: {[n * s for n, s in zip(times, shape, strict=True)]}")
+            raise RuntimeError(
+                f"Trying to create tensor with negative dimension {n * s}: {[n * s for n, s in zip(times, shape, strict=True)]}"
+            )
         spread += [n, s]
         target.append(n * s)
     lifted = views.reshape(input, tuple(v for s in shape for v in (1, s)))
@@ -218,7 +220,9 @@ def tile(input: Any, *dims: Any) -> Any:
 
 
 @composite(method=True)
-def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Any:
+def repeat_interleave(
+    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Any:
     """Each slice repeated, by one number or by one per slice. dim=None flattens."""
     torch = FUNCTIONS["torch"]
     if repeats is None:
@@ -237,7 +241,9 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
         spread = views._expand(lifted, tuple(shape))
         return views.reshape(spread, (*input._layout.shape[:dim], size * count, *input._layout.shape[dim + 1 :]))
     if repeats._layout.numel != size:
-        raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {repeats._layout.numel} and input.size({dim}) = {size}")
+        raise RuntimeError(
+            f"repeats must have the same size as input along dim, but got repeats.size(0) = {repeats._layout.numel} and input.size({dim}) = {size}"
+        )
     picks = [i for i, n in enumerate(repeats.tolist()) for _ in range(n)]
     return torch["index_select"](input, dim, torch["tensor"](picks, dtype=dt.int64))
 
@@ -321,12 +327,15 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
         vectors[0], vectors[1] = vectors[1], vectors[0]
     for v in vectors:
         if len(v._layout.shape) > 1:
-            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {list(v._layout.shape)}")
+            raise RuntimeError(
+                f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {list(v._layout.shape)}"
+            )
     if len({v._layout.dtype for v in vectors}) > 1:
         raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
     shape = tuple([v._layout.numel for v in vectors])
     grids = [
-        views._expand(views.reshape(v, tuple([shape[i] if i == k else 1 for i in range(len(shape))])), shape) for k, v in enumerate(vectors)
+        views._expand(views.reshape(v, tuple([shape[i] if i == k else 1 for i in range(len(shape))])), shape)
+        for k, v in enumerate(vectors)
     ]
     if swap:
         grids[0], grids[1] = grids[1], grids[0]

@@ -45,7 +45,11 @@ class _ClassPlan:
             raise errors.not_implemented("log_softmax_lastdim_kernel_impl" if logits else "nll_loss_out_frame", x.dtype)
         if target.dtype not in (dt.int64, dt.uint8):
             raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype.scalar_name}")
-        rows, n = x.shape
+        samples, n = x.shape[:2]
+        inner = 1
+        for size in x.shape[2:]:
+            inner *= size
+        rows = samples * inner
         if weight is not None:
             if weight.shape != (n,):
                 raise RuntimeError(
@@ -58,7 +62,7 @@ class _ClassPlan:
         whole = reduction != "none" and rows * (n if logits else 8) <= kernels.WHOLE
         form = kernels.ClassLoss(x.dtype.code, target.dtype.code, logits, self.weighted, smoothing > 0, reduction, whole)
         exact = dt.float64 if x.dtype is dt.float64 else dt.float32
-        self.out = layout((rows,) if reduction == "none" else (), None, x.dtype, x.device)
+        self.out = layout(target.shape if reduction == "none" else (), None, x.dtype, x.device)
         self.total = layout((1,), None, exact, x.device)
         self.row = layout((rows,), None, exact, x.device)
         self.lse = self.row if logits else self.total
@@ -67,10 +71,16 @@ class _ClassPlan:
             return IndexError(f"Target {value} is out of bounds.")
 
         grain = max(1, 8192 // max(1, n)) if logits else 4096
-        tail = (FAULT_ADDRESS, rows, n, ignore, float(smoothing))
+        tail = (FAULT_ADDRESS, rows, n, inner, ignore, float(smoothing))
         self.rows = Launch(kernels.class_loss(form), 1 if whole else rows, grain, tail, fault=fault)
         self.sum = None if whole or reduction == "none" else Launch(kernels.class_loss_sum(form), 1, 1, (rows,))
-        self.slope = Launch(kernels.class_loss_gradient(form), rows, max(1, 16384 // max(1, n)), (n, ignore, float(smoothing)))
+        self.columns = inner > 1
+        if self.columns:
+            lanes = kernels.host().lanes(8)
+            strips = -(-inner // lanes) * samples
+            self.slope = Launch(kernels.class_columns_gradient(form), strips, max(1, 4096 // max(1, n)), (n, inner, ignore))
+        else:
+            self.slope = Launch(kernels.class_loss_gradient(form), rows, max(1, 16384 // max(1, n)), (n, ignore, float(smoothing)))
         self.scores = x.dense()
 
 
@@ -84,7 +94,10 @@ def _class_plan(x: Layout, target: Layout, weight: Layout | None, ignore: int, r
 
 @operator("class_loss", function=False)
 def _class_loss(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float, logits: bool) -> Any:
-    """(loss, sum of the weights, logsumexp of the rows) of scores (rows, classes) and targets (rows)."""
+    """(loss, sum of the weights, logsumexp of the rows) of scores (rows, classes) and targets (rows).
+
+    Log-probabilities may have more dimensions: (N, classes, *), targets (N, *).
+    """
     plan = _class_plan(
         input._layout, target._layout, None if weight is None else weight._layout, ignore_index, reduction, smoothing, logits
     )  # fmt: skip
@@ -113,7 +126,11 @@ def _(
         input._layout, target._layout, None if weight is None else weight._layout, ignore_index, reduction, smoothing, logits
     )  # fmt: skip
     x, slope = _dense(input), new_tensor(plan.scores)
-    plan.slope((slope, _dense(grad), x, _dense(target), x if weight is None else _dense(weight), out2, out1))
+    w = x if weight is None else _dense(weight)
+    if plan.columns:
+        plan.slope((slope, _dense(grad), _dense(target), w, out1))
+    else:
+        plan.slope((slope, _dense(grad), x, _dense(target), w, out2, out1))
     return (slope,)
 
 
@@ -121,6 +138,10 @@ def _class_gradient(grad: Any, input: Any, target: Any, weight: Any, ignore: int
     """The same in operators, to be differentiated again."""
     n = input.shape[1]
     target = target.long()
+    if input.ndim > 2:
+        flat = grad.reshape(-1) if reduction == "none" else grad
+        rows = _class_gradient(flat, input.movedim(1, -1).reshape(-1, n), target.reshape(-1), weight, ignore, reduction, smoothing, logits)
+        return rows.reshape(input.shape[0], *input.shape[2:], n).movedim(-1, 1)
     known = target != ignore
     safe = target.masked_fill(~known, 0).unsqueeze(1)
     weights = input.new_ones((n,)) if weight is None else weight
@@ -138,7 +159,7 @@ def _class_gradient(grad: Any, input: Any, target: Any, weight: Any, ignore: int
 
 
 def _as_rows(input: Any, target: Any) -> tuple[Any, Any, tuple[int, ...]]:
-    """Scores (rows, classes), targets (rows), and the shape of one loss for each; torch's errors where they don't fit."""
+    """Scores (N, classes, *), targets (N, *), and the shape of one loss for each; torch's errors where they don't fit."""
     x, t = input._layout.shape, target._layout.shape
     if len(x) == 1:
         if len(t) > 1:
@@ -161,7 +182,7 @@ def _as_rows(input: Any, target: Any) -> tuple[Any, Any, tuple[int, ...]]:
         if len(x) == 4:
             raise RuntimeError(f"size mismatch (got input: {errors.sizes(x)} , target: {errors.sizes(t)}")
         raise RuntimeError(f"Expected target size {errors.sizes(wanted)}, got {errors.sizes(t)}")
-    return input.movedim(1, -1).reshape(-1, x[1]), target.reshape(-1), t
+    return input, target, t
 
 
 def _classes(input: Any, target: Any, weight: Any, ignore: int, reduction: str, smoothing: float, logits: bool) -> Any:
@@ -170,6 +191,12 @@ def _classes(input: Any, target: Any, weight: Any, ignore: int, reduction: str, 
     rows, flat, shape = _as_rows(input, target)
     if weight is not None and len(input._layout.shape) > 2 and weight._layout.shape != input._layout.shape[1:2]:
         raise RuntimeError("weight tensor should be defined either for all or no classes")
+    if logits and len(rows._layout.shape) > 2:
+        if smoothing:
+            classes, inner = input._layout.shape[1], rows.movedim(1, -1)
+            rows, flat = inner.reshape(-1, classes), flat.reshape(-1)
+        else:
+            rows, logits = log_softmax(rows, 1), False
     out = _class_loss(rows, flat, weight, ignore, reduction, smoothing, logits)[0]
     return out.reshape(shape) if reduction == "none" and out._layout.shape != shape else out
 

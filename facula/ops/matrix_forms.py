@@ -48,17 +48,32 @@ def diagflat(input: Any, offset: int = 0) -> Any:
 
 
 def _triangle_indices(name: str, upper: bool) -> Any:
-    def function(row: int, col: int, offset: int = 0, *, dtype: Any = dt.int64, device: Any = None, layout: Any = None, pin_memory: bool = False) -> Any:
+    def function(
+        row: int,
+        col: int,
+        offset: int = 0,
+        *,
+        dtype: Any = dt.int64,
+        device: Any = None,
+        layout: Any = None,
+        pin_memory: bool = False,
+    ) -> Any:
         for what, size in (("row", row), ("col", col)):
             if size < 0:
                 raise RuntimeError(f"{what} must be non-negative, got{size}")
-        picked = torch["tril" if not upper else "triu"](torch["ones"]((row, col), dtype=dt.uint8, device=device), offset)
-        return copies.convert(copies.contiguous(views.t(torch["nonzero"](picked))), dtype or dt.int64) if dtype is not dt.int64 else copies.contiguous(
-            views.t(torch["nonzero"](picked))
+        picked = torch["tril" if not upper else "triu"](
+            torch["ones"]((row, col), dtype=dt.uint8, device=device), offset
+        )
+        return (
+            copies.convert(copies.contiguous(views.t(torch["nonzero"](picked))), dtype or dt.int64)
+            if dtype is not dt.int64
+            else copies.contiguous(views.t(torch["nonzero"](picked)))
         )
 
     function.__name__ = name
-    function.__doc__ = f"Row and column numbers (2 x n) of the {'upper' if upper else 'lower'} triangle of a matrix, row by row."
+    function.__doc__ = (
+        f"Row and column numbers (2 x n) of the {'upper' if upper else 'lower'} triangle of a matrix, row by row."
+    )
     return composite(name)(function)
 
 
@@ -73,7 +88,9 @@ def block_diag(*tensors: Any) -> Any:
         if not isinstance(t, TensorBase):
             raise TypeError(f"block_diag(): expected Tensor as element {i}, but got {type(t).__name__}")
         if len(t._layout.shape) > 2:
-            raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {len(t._layout.shape)} dimensions")
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {len(t._layout.shape)} dimensions"
+            )
         blocks.append(torch["atleast_2d"](t))
     dtype = tensors[0]._layout.dtype if tensors else dt.get_default_dtype()
     for t in blocks:
@@ -139,7 +156,9 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
         dim = found[0]
     dim = shapes.normalize_dim(dim, len(shape))
     if shape[dim] != 3:
-        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input._layout.shape[dim]} and {other._layout.shape[dim]}")
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {input._layout.shape[dim]} and {other._layout.shape[dim]}"
+        )
     a, b = (views.unbind(views._expand(t, shape), dim) for t in (input, other))
     parts = [a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3] for i in range(3)]
     return torch["stack"](parts, dim)

@@ -292,8 +292,8 @@ def _batch_plan(own: Layout, training: bool, weighted: bool, running: bool, eps:
         size, code, exact = math.prod(own.shape[2:]), own.dtype.code, _exact(own)
         tail = (samples, channels, size)
         if size == 1:
-            lanes = _lanes(own)
-            grain, n = max(1, 1024 // max(1, samples)), -(-channels // lanes)
+            strip = _lanes(own) * kernels.COLUMNS
+            grain, n = max(1, 8192 // max(1, samples * strip)), -(-channels // strip)
             forward: Any = kernels.batch_norm_columns(code, training, weighted, running)
             backward: Any = kernels.batch_norm_columns_gradient(code, training, weighted)
         else:

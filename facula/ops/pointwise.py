@@ -290,8 +290,8 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     return _clamp(input, min, max, out=out) if out is not None else _clamp(input, min, max)
 
 
-derived_in_place("clamp_", clamp)
-publish("clip_", METHODS["clamp_"], method=True, namespaces=())
+derived_in_place("clamp_", clamp, True)
+publish("clip_", METHODS["clamp_"], method=True)
 
 
 @composite(method=True, out=True)
@@ -306,8 +306,8 @@ def clamp_max(input: Any, max: Any) -> Any:
     return _clamp_max(input, max)
 
 
-derived_in_place("clamp_min_", clamp_min)
-derived_in_place("clamp_max_", clamp_max)
+derived_in_place("clamp_min_", clamp_min, True)
+derived_in_place("clamp_max_", clamp_max, True)
 
 
 @pointwise()
@@ -602,7 +602,11 @@ log10 = _elementary("log10", "The logarithm to base 10.", domain=(0.1, 3.0))
 log1p = _elementary("log1p", "log(1 + x), accurate near 0.", special=True, domain=(-0.9, 2.0))
 sqrt = _elementary("sqrt", "The square root; NaN for negative numbers.", domain=(0.1, 3.0))
 rsqrt = _elementary("rsqrt", "1 / sqrt(x).", domain=(0.1, 3.0))
-sin, cos, tan = _elementary("sin", "Sine of radians."), _elementary("cos", "Cosine of radians."), _elementary("tan", "Tangent of radians.", domain=(-1.3, 1.3))
+sin, cos, tan = (
+    _elementary("sin", "Sine of radians."),
+    _elementary("cos", "Cosine of radians."),
+    _elementary("tan", "Tangent of radians.", domain=(-1.3, 1.3)),
+)
 asin = _elementary("asin", "Arc sine, in radians.", ("arcsin",), domain=(-0.9, 0.9))
 acos = _elementary("acos", "Arc cosine, in radians.", ("arccos",), domain=(-0.9, 0.9))
 atan = _elementary("atan", "Arc tangent, in radians.", ("arctan",))
@@ -650,13 +654,20 @@ def _(grad: Any, input: Any, other: Any) -> Any:
 def logaddexp2(input: Any, other: Any) -> Any:
     """log2(2 ** input + 2 ** other), without overflow."""
     larger = sc.maximum(input, other)
-    return sc.select(input == other, input + 1.0, larger + sc.log1p(sc.exp2(-sc.absolute(input - other))) * (1 / math.log(2)))
+    return sc.select(
+        input == other, input + 1.0, larger + sc.log1p(sc.exp2(-sc.absolute(input - other))) * (1 / math.log(2))
+    )
 
 
 @pointwise(result="float", namespaces=("torch", "torch.special"))
 def sinc(input: Any) -> Any:
     """sin(pi x) / (pi x), 1 at 0."""
     return sc.select(input == 0, 1.0 + input, sc.sin(input * math.pi) / (input * math.pi))
+
+
+@sinc.gradient
+def _(grad: Any, out: Any, input: Any) -> Any:
+    return sc.select(input == 0, 0.0, grad * ((sc.cos(input * math.pi) - out) / input))
 
 
 @pointwise(result="float", accepts="one", domain=(0.3, 3.0), namespaces=("torch", "torch.special"))
@@ -714,7 +725,12 @@ def nan_to_num(input: Any, nan: float | None = None, posinf: float | None = None
     if dtype.kind not in "fc":
         return METHODS["clone"](input)
     info = dt.finfo(dtype)
-    return _nan_to_num(input, nan=nan or 0.0, posinf=info.max if posinf is None else posinf, neginf=info.min if neginf is None else neginf)
+    return _nan_to_num(
+        input,
+        nan=nan or 0.0,
+        posinf=info.max if posinf is None else posinf,
+        neginf=info.min if neginf is None else neginf,
+    )
 
 
 @pointwise(name="nan_to_num", method=False, function=False, in_place=False)
@@ -735,7 +751,7 @@ def _(grad: Any, input: Any) -> Any:
     return sc.select((input - input) == 0, grad, 0.0)
 
 
-derived_in_place("nan_to_num_", nan_to_num)
+derived_in_place("nan_to_num_", nan_to_num, True)
 
 
 @pointwise(in_place=False, method=False, function=False, name="where")
@@ -757,7 +773,9 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     if input is None:
         return METHODS["nonzero"](condition, as_tuple=True)
     if condition._layout.dtype not in (dt.bool, dt.uint8):
-        raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition._layout.dtype.scalar_name}")
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition._layout.dtype.scalar_name}"
+        )
     return where_operator(condition, input, other)
 
 

@@ -52,9 +52,11 @@ def _shape(own: Layout, dims: int, name: str) -> Sizes:
     shape = own.shape
     if len(shape) not in (dims + 1, dims + 2) or 0 in shape[-dims - 1 :]:
         wanted = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[dims]
+        if dims > 1 and len(shape) not in (dims + 1, dims + 2):
+            raise RuntimeError(f"non-empty {wanted} (batch mode) tensor expected for input")
         raise RuntimeError(
-            f"{name}(): Expected {wanted} (batch mode) tensor with optional 0 dim batch size for input, but got:"
-            f"{errors.sizes(shape)}"
+            ("" if dims > 1 else f"{name}: ")
+            + f"Expected {wanted} (batch mode) tensor with optional 0 dim batch size for input, but got:{errors.sizes(shape)}"
         )
     return shape[-dims:]
 
@@ -68,8 +70,10 @@ class _Pool:
     ) -> None:  # fmt: skip
         size = _shape(own, dims, name)
         if min(kernel) <= 0 or min(stride) <= 0 or min(dilation) <= 0:
+            if 0 in stride:
+                raise RuntimeError("stride should not be zero")
             what = "kernel size" if min(kernel) <= 0 else "stride" if min(stride) <= 0 else "dilation"
-            raise RuntimeError(f"{what} should be greater than zero, but got {errors.sizes(kernel)}" if what != "stride" else "stride should not be zero")
+            raise RuntimeError(f"{what} should be greater than zero")
         for p, k, d in zip(padding, kernel, dilation, strict=True):
             if p < 0:
                 raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
@@ -87,9 +91,13 @@ class _Pool:
             raise RuntimeError(f"Given input size: ({before}). Calculated output size: ({after}). Output size is too small")
         lead = (1,) * (3 - dims)
         wide = own.shape[-1]
+        few = kernel[-1] if kernel[-1] <= 3 and dilation[-1] == 1 else 0
+        self.form = few, stride[-1] if stride[-1] in (1, 2) and (few or stride[-1] == 1) else 0
         low = min(-(-padding[-1] // stride[-1]), out[-1])
         reach = wide - 1 - (kernel[-1] - 1) * dilation[-1] + padding[-1]
         high = max(low, min(out[-1], reach // stride[-1] + 1))
+        if self.form[1] == 0 and high - low < 6:  # gathers would not pay
+            low = high = out[-1]
         self.window = kernels.Window(
             (*lead, *size), (*lead, *out), (*lead, *kernel), (*lead, *stride), (0,) * (3 - dims) + padding, (*lead, *dilation),
             low, high, int(padded), divisor,
@@ -101,8 +109,6 @@ class _Pool:
         self.plane, self.count = math.prod(size), math.prod(out)
         self.planes = self.out.numel // self.count
         self.rows = self.planes * math.prod(self.window.out[:2])
-        few = kernel[-1] if kernel[-1] <= 3 and dilation[-1] == 1 else 0
-        self.form = few, stride[-1] if stride[-1] in (1, 2) and (few or stride[-1] == 1) else 0
         self.halves = dims == 2 and kernel == stride == (2, 2) and padding == (0, 0) and dilation == (1, 1) and not ceil_mode and not divisor
         self.launches: dict[str, Launch] = {}
 
@@ -359,6 +365,9 @@ def _avg_functions(dims: int) -> None:
             raise RuntimeError("divisor must be not zero")
         _check_kind(input, name, "avg")
         key = _known_key(name, dims, kernel_size, stride, padding, 1, ceil_mode, bool(count_include_pad), divisor_override or 0)
+        if key[2] == input._layout.shape[-dims:] and len(input._layout.shape) > dims and not divisor_override and not any(key[4]):
+            _pool(input._layout, key)
+            return METHODS["mean"](input, tuple(range(-dims, 0)), True)
         return _avg_pool(input, key)
 
     pool.__name__ = pool.__qualname__ = name

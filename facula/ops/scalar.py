@@ -61,7 +61,11 @@ def _integer_power(base: Value, exponent: Value) -> Value:
         if _ >= 6:  # an exponent of 64 or more overflows every base but 0, 1, -1, whose powers repeat
             break
     return values.select(
-        exponent < 0, values.select(base == 1, one, values.select(base == -1, values.select((exponent & 1) != 0, -one, one), one * 0)), result
+        exponent < 0,
+        values.select(
+            base == 1, one, values.select(base == -1, values.select((exponent & 1) != 0, -one, one), one * 0)
+        ),
+        result,
     )
 
 
@@ -69,8 +73,6 @@ def _power(a: Any, b: Any) -> Any:
     like = a if isinstance(a, Value) else b
     a, b = values.adapt(a, like), values.adapt(b, like)
     return kernel_math.pow(a, b) if like.type.is_float else _integer_power(a, b)
-
-
 
 
 KERNEL: dict[str, Callable[..., Any]] = {

@@ -25,9 +25,7 @@ def _combined(input: Any, dim: int, index: Any, src: Any, action: str) -> Any:
 
 
 @_combined.joint_gradient("input", "src")
-def _combined_gradient(
-    grad: Any, input: Any, dim: Any, index: Any, src: Any, action: str, out: Any
-) -> tuple[Any, Any]:
+def _combined_gradient(grad: Any, input: Any, dim: Any, index: Any, src: Any, action: str, out: Any) -> tuple[Any, Any]:
     if action == "multiply":
         return _product_gradient(grad, input, dim, index, src)
     here = input == out
@@ -43,7 +41,9 @@ def _product_gradient(grad: Any, input: Any, dim: Any, index: Any, src: Any) -> 
     count = indexing.scatter_add(zeros_here.to(grad.dtype), dim, index, zeros_there.to(grad.dtype))
     a, b = torch["where"](zeros_here, 1.0, input), torch["where"](zeros_there, 1.0, src)
     rest = _combined(a, dim, index, b, "multiply")
-    by_input = torch["where"](zeros_here, torch["where"](count == 1, rest, 0.0), torch["where"](count == 0, rest / a, 0.0))
+    by_input = torch["where"](
+        zeros_here, torch["where"](count == 1, rest, 0.0), torch["where"](count == 0, rest / a, 0.0)
+    )
     own_count, own_rest = indexing.gather(count, dim, index), indexing.gather(rest, dim, index)
     by_src = torch["where"](
         zeros_there, torch["where"](own_count == 1, own_rest, 0.0), torch["where"](own_count == 0, own_rest / b, 0.0)
@@ -97,7 +97,9 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
         return total
     ones = torch["ones_like"] if include_self else torch["zeros_like"]
     count = indexing.scatter_add(ones(input), dim, index, torch["ones"](index._layout.shape, dtype=input._layout.dtype))
-    return torch["div"](total, torch["clamp"](count, min=1), rounding_mode=None if input._layout.dtype.kind in "fc" else "floor")
+    return torch["div"](
+        total, torch["clamp"](count, min=1), rounding_mode=None if input._layout.dtype.kind in "fc" else "floor"
+    )
 
 
 @composite(method=True, out=True)
@@ -108,7 +110,9 @@ def index_reduce(input: Any, dim: int, index: Any, source: Any, reduce: str, *, 
     picked = indexing._index_vector("index_reduce", index)
     dim = shapes.normalize_dim(dim, len(layout_of(input, "index_reduce").shape))
     if not input._layout.shape:
-        lifted = index_reduce(views._view(input, (1,)), 0, picked, views.reshape(source, (-1,)), reduce, include_self=include_self)
+        lifted = index_reduce(
+            views._view(input, (1,)), 0, picked, views.reshape(source, (-1,)), reduce, include_self=include_self
+        )
         return views._view(lifted, ())
     if not source._layout.shape:
         source = views._view(source, (1,) * len(input._layout.shape))
@@ -141,7 +145,8 @@ def put_(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
         return input
     source = views.reshape(source, (-1,))
     if not input._layout.shape:
-        return indexing._index_put(views._view(input, (1,)), (places,), source, accumulate) and input
+        indexing._index_put(views._view(input, (1,)), (places,), source, accumulate)
+        return input
     columns = unravel_index(torch["where"](places < 0, places + total, places), input._layout.shape)
     return indexing._index_put(input, tuple(columns), source, accumulate)
 

@@ -38,8 +38,8 @@ def _plan(own: Layout, dim: int, logarithm: bool, gradient: bool) -> tuple[Launc
         make = kernels.softmax_rows_gradient if gradient else kernels.softmax_rows
         return Launch(make(code, logarithm), outer, max(1, 8192 // max(1, n)), (n,)), out
     make = kernels.softmax_columns_gradient if gradient else kernels.softmax_columns
-    lanes = kernels.host().lanes(kernels.compute_type(code).itemsize)
-    return Launch(make(code, logarithm), outer * ((inner + lanes - 1) // lanes), max(1, 8192 // (max(1, n) * lanes)), (n, inner)), out
+    strip = kernels.host().lanes(kernels.compute_type(code).itemsize) * kernels.COLUMNS
+    return Launch(make(code, logarithm), outer * -(-inner // strip), max(1, 8192 // (max(1, n) * strip)), (n, inner)), out
 
 
 def _define(name: str, logarithm: bool) -> Any:

@@ -29,7 +29,9 @@ class Step:
 
     __slots__ = ("arguments", "backward_name", "bytes", "layout", "operator", "source")
 
-    def __init__(self, operator: ViewOperator, source: Layout, arguments: tuple[Any, ...], layout: Layout, bytes: int) -> None:
+    def __init__(
+        self, operator: ViewOperator, source: Layout, arguments: tuple[Any, ...], layout: Layout, bytes: int
+    ) -> None:
         self.operator, self.source, self.arguments, self.layout, self.bytes = operator, source, arguments, layout, bytes
         self.backward_name = operator.backward_name
 
@@ -93,7 +95,9 @@ def _hashable(arguments: Any) -> Any:
     return arguments if isinstance(arguments, (int, str, type(None))) else arguments.__index__()
 
 
-def view(*, method: bool = True, function: bool = True, aliases: Sequence[str] = (), name: str | None = None) -> Callable[[Any], Any]:
+def view(
+    *, method: bool = True, function: bool = True, aliases: Sequence[str] = (), name: str | None = None
+) -> Callable[[Any], Any]:
     """Decorator: a view operator from its geometry."""
 
     def define(geometry: Callable[..., Any]) -> Any:
@@ -124,7 +128,9 @@ def view(*, method: bool = True, function: bool = True, aliases: Sequence[str] =
     return define
 
 
-def _bind(name: str, parameters: Sequence[str], defaults: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+def _bind(
+    name: str, parameters: Sequence[str], defaults: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
     if len(args) > len(parameters):
         raise TypeError(f"{name}() takes {len(parameters) + 1} positional arguments but {len(args) + 1} were given")
     bound = list(args)
@@ -146,7 +152,12 @@ def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     """`f(2, 3)` and `f((2, 3))` alike, as a tuple of ints."""
     if len(arguments) == 1 and isinstance(arguments[0], (tuple, list)):
         arguments = tuple(arguments[0])
-    return tuple([a if type(a) is int else a.__index__() for a in arguments])
+    try:
+        return tuple([a if type(a) is int else a.__index__() for a in arguments])
+    except AttributeError as error:
+        raise TypeError(
+            f"a size or a list of dimensions must be tuple of ints, not {type(error.obj).__name__}"
+        ) from None
 
 
 # -- definitions -----------------------------------------------------------------------------------------------------
@@ -340,7 +351,9 @@ def slice_dim(layout: Layout, dim: int, start: int | None, stop: int | None, ste
 
 
 slice_dim.gradient(
-    lambda grad, layout, dim, start, stop, step: _scattered(grad, layout, lambda whole: slice_dim(whole, dim, start, stop, step))
+    lambda grad, layout, dim, start, stop, step: _scattered(
+        grad, layout, lambda whole: slice_dim(whole, dim, start, stop, step)
+    )
 )
 
 
@@ -349,7 +362,9 @@ def _narrow(layout: Layout, dim: int, start: int, length: int) -> Any:
     return shapes.narrow(layout.shape, layout.stride, dim, start, length)
 
 
-_narrow.gradient(lambda grad, layout, dim, start, length: _scattered(grad, layout, lambda whole: _narrow(whole, dim, start, length)))
+_narrow.gradient(
+    lambda grad, layout, dim, start, length: _scattered(grad, layout, lambda whole: _narrow(whole, dim, start, length))
+)
 
 
 @composite(method=True)
@@ -463,7 +478,11 @@ def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> Any:
     if isinstance(split_size_or_sections, int):
         size = split_size_or_sections
         if size < 0 or (size == 0 and total != 0):
-            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}" if size < 0 else "split_size can only be 0 if dimension size is 0, but got dimension size of " + str(total))
+            raise RuntimeError(
+                f"split expects split_size be non-negative, but got split_size={size}"
+                if size < 0
+                else "split_size can only be 0 if dimension size is 0, but got dimension size of " + str(total)
+            )
         sections = [min(size, total - start) for start in range(0, total, size)] if size else [0]
         sections = sections or [0]
     else:
@@ -555,7 +574,9 @@ def _parts_along(name: str, least: int, axis: Callable[[int], int]) -> None:
     def function(input: Any, indices_or_sections: Any) -> Any:
         dims = len(layout_of(input, name).shape)
         if dims < least:
-            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with {dims} dimensions!")
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with {dims} dimensions!"
+            )
         dim = axis(dims)
         size = input._layout.shape[dim]
         if isinstance(indices_or_sections, int) and (indices_or_sections <= 0 or size % indices_or_sections):
@@ -645,7 +666,9 @@ def _slice_of(input: Any, dim: int = 0, start: int | None = None, end: int | Non
 
 
 select_scatter = _embedded("select_scatter", select, "A copy with `src` in place of one slice of a dimension.")
-slice_scatter = _embedded("slice_scatter", _slice_of, "A copy with `src` in place of input[start:end:step] of a dimension.")
+slice_scatter = _embedded(
+    "slice_scatter", _slice_of, "A copy with `src` in place of input[start:end:step] of a dimension."
+)
 diagonal_scatter = _embedded("diagonal_scatter", diagonal, "A copy with `src` on a diagonal.")
 as_strided_scatter = _embedded("as_strided_scatter", as_strided, "A copy with `src` in place of an `as_strided` view.")
 

@@ -115,13 +115,19 @@ class Batch:
             for start in range(0, count, CHUNK):
                 pieces += [i, start, min(CHUNK, count - start)]
         self.chunks = (ctypes.c_int64 * max(1, len(pieces)))(*pieces)
-        self.kept = [[s[name] for name in update.states] for s in self.states]
+        self.kept = [[s[name] for name in (*update.states, "step") if name in s] for s in self.states]
         code = self.layouts[0].dtype.code
         tail = (ctypes.addressof(self.table), ctypes.addressof(self.chunks), ctypes.addressof(self.hyper))
         kernel_ = update_kernel(update.outputs, update.states, update.numbers, code, counted)
         count, elements = len(pieces) // 3, sum(layout.numel for layout in self.layouts)
         grain = max(1, count * PER_PIECE // max(1, elements))  # so many chunks are worth another thread's while
         self.launch = Launch(kernel_, count, grain, tail, (self.table, self.chunks, self.hyper))
+
+    def clone(self) -> "Batch":
+        """The same with tables of its own: what a compiled step replays while others use these."""
+        made = Batch(self.update, self.parameters, self.states, self.counted)
+        made.refresh()
+        return made
 
     def refresh(self) -> bool:
         """Note where the gradients are now; False if something moved that the tables take for granted."""

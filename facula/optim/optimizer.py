@@ -108,7 +108,7 @@ class Optimizer:
         for tensor in param_group["params"]:
             if not isinstance(tensor, TensorBase):
                 raise TypeError("optimizer can only optimize Tensors, but one of the params is " + type(tensor).__name__)
-            if not self.defaults.get("differentiable", None) and not (tensor._node is None or tensor._meta is not None and tensor._meta.retains_grad):
+            if not self.defaults.get("differentiable", None) and not (tensor._node is None or (tensor._meta is not None and tensor._meta.retains_grad)):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
@@ -263,12 +263,20 @@ class Optimizer:
         if batches is None or sum(len(b.parameters) for b, _ in batches) != len(having) or not all(b.refresh() for b, _ in batches):
             batches = self._batches[position] = self._make_batches(group, having, update, counted, variant)
         again = False
+        recorder = modes.recorder
+        if recorder is not None:
+            recorder.valid_while(lambda: self._batches.get(position) is batches and all(update(s[1]) is b.update for b, s in batches))
+            recorder.valid_while(lambda: self.param_groups[position] is group)
         for batch, steps in batches:
             steps[0] += 1
-            batch.step(numbers(group, steps[0]))
-            again = again or steps[1]
-            if modes.recorder is not None:
-                modes.recorder.each_call(_Prepare(self, position, batch, steps, numbers))
+            values = numbers(group, steps[0])
+            if recorder is None:
+                batch.step(values)
+            else:
+                own = batch.clone()
+                own.step(values)
+                recorder.each_call(_Prepare(self, position, batch, own, steps, numbers))
+            again = again or steps[1] == "first"
         if again:
             self._batches.pop(position)
 
@@ -332,13 +340,13 @@ class Optimizer:
             if counted:
                 if "step" not in state:
                     state["step"] = FUNCTIONS["torch"]["zeros"]((), dtype=_float32())
-                steps = int(float(state["step"]))
+                steps = int(number(state["step"]))
             sorted_.setdefault((p._layout.dtype, key, steps), []).append(p)
         made = []
         for (_, key, steps), parameters in sorted_.items():
             batch = Batch(update(key), parameters, [self.state.get(p, {}) for p in parameters], counted)
             batch.refresh()
-            made.append((batch, [steps, key == "first"]))
+            made.append((batch, [steps, key]))
         return made
 
 
@@ -349,13 +357,22 @@ def _function_of(method: Any) -> Any:
 class _Prepare:
     """What a compiled step does before each call: count the step and read the hyperparameters again."""
 
-    def __init__(self, optimizer: Optimizer, position: int, batch: Batch, steps: Any, numbers: Any) -> None:
-        self.optimizer, self.position, self.batch, self.steps, self.numbers = optimizer, position, batch, steps, numbers
+    def __init__(self, optimizer: Optimizer, position: int, batch: Batch, own: Batch, steps: Any, numbers: Any) -> None:
+        self.optimizer, self.position, self.batch, self.own = optimizer, position, batch, own
+        self.steps, self.numbers = steps, numbers
 
     def __call__(self) -> None:
         self.steps[0] += 1
         values = self.numbers(self.optimizer.param_groups[self.position], self.steps[0])
-        self.batch.hyper[: len(values)] = values
+        self.own.hyper[: len(values)] = values
+
+    def undo(self) -> None:
+        """The step did not come so far."""
+        self.steps[0] -= 1
+
+    def follow(self) -> None:
+        """The same step as the eager one before."""
+        self.own.hyper[:] = self.batch.hyper[:]
 
 
 def _float32() -> Any:

@@ -73,7 +73,7 @@ class SGD(Optimizer):
         for position, group in enumerate(self.param_groups):
             heavy = group["momentum"] != 0
             self._fused_step(
-                position, lambda key, g=group, h=heavy: rule(h, key == "first", g["nesterov"]), _numbers, False,
+                position, lambda key, g=group: rule(g["momentum"] != 0, key == "first", g["nesterov"]), _numbers, False,
                 (lambda state: "later" if state.get("momentum_buffer") is not None else "first") if heavy else None,
             )  # fmt: skip
         return loss

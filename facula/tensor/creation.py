@@ -4,7 +4,6 @@
 PyTorch has it, `out`.
 """
 
-
 import ctypes
 import math
 from typing import Any
@@ -132,7 +131,10 @@ def _like(value: Any) -> Any:
 
 def _relayout(source: Any, dtype: Any, device: Any) -> Any:
     return layout(
-        source.shape, source.stride, source.dtype if dtype is None else dtype_of(dtype), source.device if device is None else device_of(device)
+        source.shape,
+        source.stride,
+        source.dtype if dtype is None else dtype_of(dtype),
+        source.device if device is None else device_of(device),
     )
 
 
@@ -292,7 +294,12 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
         gap = ctypes.c_float(ctypes.c_float(end).value - ctypes.c_float(start).value).value / max(1, steps - 1)
         Launch(ramp_f32(), steps, 16384, (float(start), float(gap), float(end), middle, steps - 1))((dense,))
     elif dtype.kind == "f":
-        Launch(ramp(dtype.code), steps, 16384, (float(start), (float(end) - float(start)) / max(1, steps - 1), float(end), middle, steps - 1))((dense,))
+        Launch(
+            ramp(dtype.code),
+            steps,
+            16384,
+            (float(start), (float(end) - float(start)) / max(1, steps - 1), float(end), middle, steps - 1),
+        )((dense,))
     else:
         return copy_result(made, convert(linspace(int(start), int(end), steps, dtype=dt.float64), dtype))
     if dense is not made:
@@ -334,7 +341,9 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
 
 
 # -- from data -------------------------------------------------------------------------------------------------------
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Any:
     """A new tensor with a copy of `data`: a number, nested sequences, a NumPy array, or a tensor.
 
     The dtype follows the data: bool, int64, the default float dtype or its complex partner.
@@ -442,7 +451,7 @@ def flatten(data: Any) -> tuple[tuple[int, ...], list[Any]]:
         if isinstance(first, TensorBase) and first._layout.shape:
             level = [x.tolist() if isinstance(x, TensorBase) else x for x in level]
             first = level[0]
-        if isinstance(first, (str, bytes)) or first is None and level:
+        if isinstance(first, (str, bytes)) or (first is None and level):
             if first is None:
                 raise RuntimeError("Could not infer dtype of NoneType")
             raise TypeError(f"new(): invalid data type '{type(first).__name__}'")
@@ -452,7 +461,9 @@ def flatten(data: Any) -> tuple[tuple[int, ...], list[Any]]:
         below: list[Any] = []
         for item in level:
             if not hasattr(item, "__len__"):
-                raise TypeError(f"expected sequence of length {length} at dim {len(shape)} (got a {type(item).__name__})")
+                raise TypeError(
+                    f"expected sequence of length {length} at dim {len(shape)} (got a {type(item).__name__})"
+                )
             if len(item) != length:
                 raise ValueError(f"expected sequence of length {length} at dim {len(shape)} (got {len(item)})")
             below.extend(item)
@@ -469,7 +480,11 @@ def flatten(data: Any) -> tuple[tuple[int, ...], list[Any]]:
             level[i] = item.item()
         elif hasattr(item, "__len__"):
             raise ValueError(f"expected a number at dim {len(shape)} (got a sequence of length {len(item)})")
-        elif not isinstance(item, (int, float, complex)) and not hasattr(item, "__index__") and not hasattr(item, "__float__"):
+        elif (
+            not isinstance(item, (int, float, complex))
+            and not hasattr(item, "__index__")
+            and not hasattr(item, "__float__")
+        ):
             raise RuntimeError(f"Could not infer dtype of {kind.__name__}")
     return tuple(shape), level
 
@@ -499,11 +514,11 @@ def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_gra
 
 
 @composite()
-def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Any:
     """A tensor from nearly anything, copied only where it must be (or as `copy` says)."""
     made = as_tensor(obj, dtype, device)
     if copy and made is obj:
         made = clone(made)
     return require_grad(made) if requires_grad else made
-
-

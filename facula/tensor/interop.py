@@ -23,7 +23,9 @@ def from_array(array: Any) -> Any:
     dtype = dt.from_numpy_name(array.dtype.name)
     if dtype is None or not array.dtype.isnative:
         if dtype is not None:
-            raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported.")
+            raise ValueError(
+                "given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not supported."
+            )
         raise TypeError(
             f"can't convert np.ndarray of type {array.dtype.type.__module__}.{array.dtype.name}_. The only supported types are: float64, "
             "float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool."
@@ -35,7 +37,9 @@ def from_array(array: Any) -> Any:
             "(You can probably work around this by making a copy of your array  with array.copy().) "
         )
     if any(s % itemsize for s in array.strides):
-        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory."
+        )
     if not array.flags.writeable:
         import warnings
 
@@ -72,7 +76,9 @@ class _Lent:
     def __init__(self, tensor: Any) -> None:
         own = tensor._layout
         self.storage = tensor._storage
-        kind = {"b": "b1", "f": f"f{own.dtype.itemsize}", "c": f"c{own.dtype.itemsize}"}.get(own.dtype.kind, f"{own.dtype.kind}{own.dtype.itemsize}")
+        kind = {"b": "b1", "f": f"f{own.dtype.itemsize}", "c": f"c{own.dtype.itemsize}"}.get(
+            own.dtype.kind, f"{own.dtype.kind}{own.dtype.itemsize}"
+        )
         self.__array_interface__ = {
             "shape": own.shape, "typestr": ("|" if own.dtype.itemsize == 1 else "<") + kind, "data": (tensor._data or 64, False),
             "strides": tuple([s * own.dtype.itemsize for s in own.stride]), "version": 3,
@@ -85,7 +91,9 @@ def numpy_(tensor: Any, *, force: bool = False) -> Any:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     own = tensor._layout
     if own.device is not CPU:
-        raise TypeError(f"can't convert {own.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+        raise TypeError(
+            f"can't convert {own.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
+        )
     if own.dtype.numpy_name is None:
         raise TypeError(f"Got unsupported ScalarType {own.dtype.scalar_name}")
     host_read(tensor, ".numpy()")
@@ -100,13 +108,21 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     """A 1-d tensor over an object that offers the buffer protocol."""
     view = memoryview(buffer).cast("B")
     if len(view) == 0:
-        raise ValueError("both buffer length (0) and count (-1) must not be 0" if count < 0 else f"both buffer length (0) and count ({count}) must not be 0")
+        raise ValueError(
+            "both buffer length (0) and count (-1) must not be 0"
+            if count < 0
+            else f"both buffer length (0) and count ({count}) must not be 0"
+        )
     if not 0 <= offset < len(view):
-        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({len(view)} bytes) minus 1")
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({len(view)} bytes) minus 1"
+        )
     available = len(view) - offset
     if count < 0:
         if available % dtype.itemsize:
-            raise ValueError(f"buffer length ({available} bytes) after offset ({offset} bytes) must be a multiple of element size ({dtype.itemsize})")
+            raise ValueError(
+                f"buffer length ({available} bytes) after offset ({offset} bytes) must be a multiple of element size ({dtype.itemsize})"
+            )
         count = available // dtype.itemsize
     if count * dtype.itemsize > available:
         raise ValueError(
@@ -212,13 +228,19 @@ def from_dlpack(ext_tensor: Any, **options: Any) -> Any:
     managed = ctypes.cast(address, ctypes.POINTER(_DLManaged))
     given = managed.contents.tensor
     if given.device_type not in (1, 3, 11, 13):
-        raise RuntimeError(f"from_dlpack: memory of device type {given.device_type} cannot be used here (only the CPU's)")
+        raise RuntimeError(
+            f"from_dlpack: memory of device type {given.device_type} cannot be used here (only the CPU's)"
+        )
     kind = {0: "i", 1: "u", 2: "f", 5: "c", 6: "b"}.get(given.code)
-    dtype = dt.bfloat16 if given.code == 4 else next(
-        (d for d in dt.ALL_DTYPES if d.kind == kind and d.itemsize * 8 == given.bits and d.numpy_name), None
+    dtype = (
+        dt.bfloat16
+        if given.code == 4
+        else next((d for d in dt.ALL_DTYPES if d.kind == kind and d.itemsize * 8 == given.bits and d.numpy_name), None)
     )
     if dtype is None or given.lanes != 1:
-        raise RuntimeError(f"from_dlpack: elements of code {given.code}, {given.bits} bits, {given.lanes} lanes have no dtype here")
+        raise RuntimeError(
+            f"from_dlpack: elements of code {given.code}, {given.bits} bits, {given.lanes} lanes have no dtype here"
+        )
     api.PyCapsule_SetName(capsule, b"used_dltensor")
     shape = tuple(given.shape[i] for i in range(given.ndim))
     strides = tuple(given.strides[i] for i in range(given.ndim)) if given.strides else None

@@ -34,36 +34,30 @@ def _typed(name: str, dtype: dt.dtype) -> Any:
 FloatTensor, DoubleTensor = _typed("FloatTensor", dt.float32), _typed("DoubleTensor", dt.float64)
 HalfTensor, BFloat16Tensor = _typed("HalfTensor", dt.float16), _typed("BFloat16Tensor", dt.bfloat16)
 ByteTensor, CharTensor = _typed("ByteTensor", dt.uint8), _typed("CharTensor", dt.int8)
-ShortTensor, IntTensor, LongTensor = _typed("ShortTensor", dt.int16), _typed("IntTensor", dt.int32), _typed("LongTensor", dt.int64)
+ShortTensor, IntTensor, LongTensor = (
+    _typed("ShortTensor", dt.int16),
+    _typed("IntTensor", dt.int32),
+    _typed("LongTensor", dt.int64),
+)
 BoolTensor = _typed("BoolTensor", dt.bool)
 
 
-class FloatStorage(TypedStorage):
-    """A storage of float32."""
+def _typed_storage(name: str, dtype: dt.dtype) -> Any:
+    def __init__(self: Any, *args: Any) -> None:
+        TypedStorage.__init__(self, *args, dtype=dtype)
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args, dtype=dt.float32)
-
-
-class DoubleStorage(TypedStorage):
-    """A storage of float64."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args, dtype=dt.float64)
+    return type(
+        name, (TypedStorage,), {"__init__": __init__, "__doc__": f"A storage of {dtype}.", "__module__": __name__}
+    )
 
 
-class LongStorage(TypedStorage):
-    """A storage of int64."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args, dtype=dt.int64)
-
-
-class ByteStorage(TypedStorage):
-    """A storage of uint8."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args, dtype=dt.uint8)
+FloatStorage, DoubleStorage = _typed_storage("FloatStorage", dt.float32), _typed_storage("DoubleStorage", dt.float64)
+HalfStorage, BFloat16Storage = _typed_storage("HalfStorage", dt.float16), _typed_storage("BFloat16Storage", dt.bfloat16)
+LongStorage, IntStorage = _typed_storage("LongStorage", dt.int64), _typed_storage("IntStorage", dt.int32)
+ShortStorage, CharStorage = _typed_storage("ShortStorage", dt.int16), _typed_storage("CharStorage", dt.int8)
+ByteStorage, BoolStorage = _typed_storage("ByteStorage", dt.uint8), _typed_storage("BoolStorage", dt.bool)
+ComplexFloatStorage = _typed_storage("ComplexFloatStorage", dt.complex64)
+ComplexDoubleStorage = _typed_storage("ComplexDoubleStorage", dt.complex128)
 
 
 def set_default_tensor_type(t: Any) -> None:
@@ -164,3 +158,43 @@ def get_float32_matmul_precision() -> str:
 def set_warn_always(b: bool) -> None:
     """Whether warnings that are given once are repeated."""
     _switches["warn_always"] = bool(b)
+
+
+def is_warn_always_enabled() -> bool:
+    """What `set_warn_always` was told."""
+    return bool(_switches["warn_always"])
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether `use_deterministic_algorithms` was told to warn only."""
+    return bool(_switches["warn_only"])
+
+
+def is_signed(input: Any) -> bool:
+    """Whether the dtype has negative numbers."""
+    return bool(input._layout.dtype.is_signed)
+
+
+def is_conj(input: Any) -> bool:
+    """Always False: conjugates are computed at once."""
+    return bool(input.is_conj())
+
+
+def is_neg(input: Any) -> bool:
+    """Always False: negation is computed at once."""
+    return bool(input.is_neg())
+
+
+def is_inference(input: Any) -> bool:
+    """Whether the tensor was made in inference mode."""
+    return bool(input.is_inference())
+
+
+def is_same_size(input: Any, other: Any) -> bool:
+    """Whether both have the same shape."""
+    return bool(input._layout.shape == other._layout.shape)
+
+
+def get_device(input: Any) -> int:
+    """The number of the tensor's device, -1 for the CPU."""
+    return int(input.get_device())

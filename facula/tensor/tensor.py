@@ -74,7 +74,9 @@ class Tensor(TensorBase):
         """Set whether autograd follows this leaf."""
         if self._node is not None:
             if not requires_grad:
-                raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach().")
+                raise RuntimeError(
+                    "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+                )
             return self
         if requires_grad and self._layout.dtype.kind not in "fc":
             raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
@@ -101,7 +103,9 @@ class Tensor(TensorBase):
     def grad(self, value: Any) -> None:
         if value is not None:
             if not isinstance(value, TensorBase):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+                )
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value._layout.shape != self._layout.shape:
@@ -154,7 +158,9 @@ class Tensor(TensorBase):
     def mT(self) -> Any:
         """The last two dimensions exchanged."""
         if len(self._layout.shape) < 2:
-            raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {len(self._layout.shape)}-D tensor.")
+            raise RuntimeError(
+                f"tensor.mT is only supported on matrices or batches of matrices. Got {len(self._layout.shape)}-D tensor."
+            )
         return views.transpose(self, -2, -1)
 
     @property
@@ -179,7 +185,9 @@ class Tensor(TensorBase):
     def H(self) -> Any:
         """The conjugate transpose of a matrix."""
         if len(self._layout.shape) not in (0, 2):
-            raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {len(self._layout.shape)}-D tensor.")
+            raise RuntimeError(
+                f"tensor.H is only supported on matrices (2-D tensors). Got {len(self._layout.shape)}-D tensor."
+            )
         return self.T.conj() if self._layout.dtype.kind == "c" else self.T
 
     @property
@@ -187,7 +195,9 @@ class Tensor(TensorBase):
         """The conjugate transpose of the last two dimensions."""
         return self.mT.conj() if self._layout.dtype.kind == "c" else self.mT
 
-    is_cuda = is_sparse = is_quantized = is_mkldnn = is_nested = is_xpu = is_mps = is_ipu = is_maia = is_sparse_csr = False
+    is_cuda = is_sparse = is_quantized = is_mkldnn = is_nested = is_xpu = is_mps = is_ipu = is_maia = is_sparse_csr = (
+        False
+    )
     is_vulkan = is_mtia = is_xla = False
     names: Any = property(lambda self: (self._meta.names if self._meta else None) or (None,) * self.ndim)
     itemsize: Any = property(lambda self: self._layout.dtype.itemsize, doc="Bytes of one element.")
@@ -260,6 +270,49 @@ class Tensor(TensorBase):
     def get_device(self) -> int:
         return -1
 
+    def is_same_size(self, other: Any) -> bool:
+        return bool(self._layout.shape == other._layout.shape)
+
+    def is_nonzero(self) -> bool:
+        return bool(self)
+
+    def dim_order(self) -> tuple[int, ...]:
+        """The dimensions from the outermost in memory to the innermost."""
+        return tuple(sorted(range(self.ndim), key=lambda d: -self._layout.stride[d]))
+
+    def adjoint(self) -> Any:
+        """The conjugate transpose of the last two dimensions."""
+        return FUNCTIONS["torch"]["adjoint"](self)
+
+    def fill_diagonal_(self, fill_value: Any, wrap: bool = False) -> Tensor:
+        """Write one number on the main diagonal; with wrap, again below each block of a tall matrix."""
+        shape, stride = self._layout.shape, self._layout.stride
+        if len(shape) < 2:
+            raise RuntimeError("dimensions must larger than 1")
+        if len(shape) > 2 and len(set(shape)) > 1:
+            raise RuntimeError("all dimensions of input must be of equal length")
+        count = min(shape)
+        copies.fill_(views.as_strided(self, (count,), (sum(stride),), self.storage_offset()), fill_value)
+        if wrap and len(shape) == 2 and shape[0] > shape[1] + 1:
+            for start in range(shape[1] + 1, shape[0], shape[1] + 1):
+                copies.fill_(views.diagonal(views._narrow(self, 0, start, shape[0] - start)), fill_value)
+        return self
+
+    def apply_(self, callable: Any) -> Tensor:
+        """Replace each element by callable(element); slow, in Python."""
+        values = [callable(x) for x in self.reshape(-1).tolist()]  # type: ignore[attr-defined]
+        copies.copy_(self, creation.tensor(values, dtype=self._layout.dtype).reshape(self._layout.shape))
+        return self
+
+    def map_(self, other: Any, callable: Any) -> Tensor:
+        """Replace each element by callable(element, element of other); slow, in Python."""
+        pairs = zip(self.reshape(-1).tolist(), other.expand(self._layout.shape).reshape(-1).tolist(), strict=True)  # type: ignore[attr-defined]
+        copies.copy_(
+            self,
+            creation.tensor([callable(a, b) for a, b in pairs], dtype=self._layout.dtype).reshape(self._layout.shape),
+        )
+        return self
+
     def untyped_storage(self) -> Any:
         """The storage as bytes."""
         from facula.tensor.storage import UntypedStorage
@@ -298,7 +351,9 @@ class Tensor(TensorBase):
         result = self
         if device is not None and device is not source.device:
             if source.device is not CPU:
-                raise NotImplementedError("Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving module from meta to a different device.")
+                raise NotImplementedError(
+                    "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving module from meta to a different device."
+                )
             result = creation.empty_like(result, device=device, dtype=dtype)
             return result.requires_grad_(self.requires_grad) if self.requires_grad else result
         if dtype is not None and dtype is not source.dtype:
@@ -351,7 +406,9 @@ class Tensor(TensorBase):
         return self
 
     # -- autograd -------------------------------------------------------------------------------------------------
-    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
         """Add the gradients of this tensor to the `.grad` of the leaves it was computed from.
 
         Args:
@@ -431,7 +488,7 @@ class Tensor(TensorBase):
         return tensor_str(self, tensor_contents=tensor_contents)
 
     def __format__(self, spec: str) -> str:
-        if not self._layout.shape and not self._requires_grad or (not self._layout.shape and spec):
+        if (not self._layout.shape and not self._requires_grad) or (not self._layout.shape and spec):
             return format(self.item(), spec)  # type: ignore[attr-defined]
         return object.__format__(self, spec)
 
@@ -465,6 +522,10 @@ class Tensor(TensorBase):
         if not self._layout.shape:
             raise TypeError("iteration over a 0-d tensor")
         return iter(views.unbind(self, 0))
+
+    def __reversed__(self) -> Any:
+        """Reversed along every dimension."""
+        return FUNCTIONS["torch"]["flip"](self, tuple(range(self.ndim)))
 
     def __contains__(self, element: Any) -> bool:
         if isinstance(element, (TensorBase, int, float, complex)):
@@ -520,7 +581,14 @@ class Tensor(TensorBase):
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _from_pickle, (type(self), bytes(_bytes_of(self)), self._layout.shape, self._layout.dtype, bool(self._requires_grad), dict(self.__dict__))
+        return _from_pickle, (
+            type(self),
+            bytes(_bytes_of(self)),
+            self._layout.shape,
+            self._layout.dtype,
+            bool(self._requires_grad),
+            dict(self.__dict__),
+        )
 
     def __dir__(self) -> list[str]:
         return sorted(set(object.__dir__(self)))
@@ -548,17 +616,43 @@ class Tensor(TensorBase):
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
         return creation.tensor(data, dtype=dtype or self._layout.dtype, device=device, requires_grad=requires_grad)
 
-    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **named: Any) -> Any:
-        return creation.zeros(*size, dtype=dtype or self._layout.dtype, device=device or self.device, requires_grad=requires_grad, **named)
+    def new_zeros(
+        self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **named: Any
+    ) -> Any:
+        return creation.zeros(
+            *size, dtype=dtype or self._layout.dtype, device=device or self.device, requires_grad=requires_grad, **named
+        )
 
-    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **named: Any) -> Any:
-        return creation.ones(*size, dtype=dtype or self._layout.dtype, device=device or self.device, requires_grad=requires_grad, **named)
+    def new_ones(
+        self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **named: Any
+    ) -> Any:
+        return creation.ones(
+            *size, dtype=dtype or self._layout.dtype, device=device or self.device, requires_grad=requires_grad, **named
+        )
 
-    def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **named: Any) -> Any:
-        return creation.empty(*size, dtype=dtype or self._layout.dtype, device=device or self.device, requires_grad=requires_grad, **named)
+    def new_empty(
+        self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **named: Any
+    ) -> Any:
+        return creation.empty(
+            *size, dtype=dtype or self._layout.dtype, device=device or self.device, requires_grad=requires_grad, **named
+        )
 
-    def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
-        return creation.full(size, fill_value, dtype=dtype or self._layout.dtype, device=device or self.device, requires_grad=requires_grad)
+    def new_full(
+        self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    ) -> Any:
+        return creation.full(
+            size,
+            fill_value,
+            dtype=dtype or self._layout.dtype,
+            device=device or self.device,
+            requires_grad=requires_grad,
+        )
+
+    def new_empty_strided(
+        self, size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    ) -> Any:
+        made = creation.empty_strided(size, stride, dtype=dtype or self._layout.dtype, device=device or self.device)
+        return made.requires_grad_(requires_grad)
 
 
 def _dim(dim: int, ndim: int) -> int:
@@ -569,7 +663,12 @@ def _dim(dim: int, ndim: int) -> int:
 
 def _same_memory(tensor: Any) -> Any:
     made = wrap(tensor._storage, tensor._data, tensor._layout, type(tensor))
-    made._requires_grad, made._node, made._output, made._grad = tensor._requires_grad, tensor._node, tensor._output, tensor._grad
+    made._requires_grad, made._node, made._output, made._grad = (
+        tensor._requires_grad,
+        tensor._node,
+        tensor._output,
+        tensor._grad,
+    )
     made.__dict__.update(tensor.__dict__)
     return made
 
@@ -581,7 +680,9 @@ def _bytes_of(tensor: Any) -> Any:
     return (ctypes.c_char * dense._layout.nbytes).from_address(dense._data).raw if dense._layout.nbytes else b""
 
 
-def _from_pickle(cls: Any, content: bytes, shape: Any, dtype: Any, requires_grad: bool, attributes: dict[str, Any]) -> Any:
+def _from_pickle(
+    cls: Any, content: bytes, shape: Any, dtype: Any, requires_grad: bool, attributes: dict[str, Any]
+) -> Any:
     import ctypes
 
     made = creation.empty(shape, dtype=dtype)
@@ -643,6 +744,7 @@ def attach_methods() -> None:
     for name, dtype in (
         ("float", dt.float32), ("double", dt.float64), ("half", dt.float16), ("bfloat16", dt.bfloat16), ("int", dt.int32), ("long", dt.int64),
         ("short", dt.int16), ("char", dt.int8), ("byte", dt.uint8), ("bool", dt.bool), ("cfloat", dt.complex64), ("cdouble", dt.complex128),
+        ("chalf", dt.complex32),
     ):  # fmt: skip
         setattr(Tensor, name, _converter(name, dtype))
 
@@ -672,13 +774,13 @@ _OPERATORS = {
     "__pow__": "pow", "__matmul__": "matmul", "__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor",
     "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift", "__radd__": "add", "__rmul__": "mul", "__rand__": "bitwise_and",
     "__ror__": "bitwise_or", "__rxor__": "bitwise_xor", "__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge", "__eq__": "eq",
-    "__ne__": "ne", "__neg__": "neg", "__invert__": "bitwise_not", "__abs__": "abs", "__pos__": "positive", "__iadd__": "add_",
+    "__ne__": "ne", "__neg__": "neg", "__idiv__": "div_", "__div__": "div", "__invert__": "bitwise_not", "__abs__": "abs", "__pos__": "positive", "__iadd__": "add_",
     "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_", "__ifloordiv__": "floor_divide_", "__imod__": "remainder_",
     "__ipow__": "pow_", "__iand__": "bitwise_and_", "__ior__": "bitwise_or_", "__ixor__": "bitwise_xor_",
     "__ilshift__": "bitwise_left_shift_", "__irshift__": "bitwise_right_shift_",
 }  # fmt: skip
 _REFLECTED = {
-    "__rsub__": "sub", "__rtruediv__": "div", "__rfloordiv__": "floor_divide", "__rmod__": "remainder", "__rpow__": "pow",
+    "__rsub__": "sub", "__rtruediv__": "div", "__rdiv__": "div", "__rfloordiv__": "floor_divide", "__rmod__": "remainder", "__rpow__": "pow",
     "__rmatmul__": "matmul", "__rlshift__": "bitwise_left_shift", "__rrshift__": "bitwise_right_shift",
 }  # fmt: skip
 

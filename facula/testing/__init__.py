@@ -31,16 +31,28 @@ def assert_close(
         raise AssertionError(problem)
 
 
-def _difference(a: Any, b: Any, rtol: Any, atol: Any, equal_nan: bool, check_dtype: bool, check_stride: bool, check_device: bool) -> str | None:
+def _difference(
+    a: Any, b: Any, rtol: Any, atol: Any, equal_nan: bool, check_dtype: bool, check_stride: bool, check_device: bool
+) -> str | None:
     options = (rtol, atol, equal_nan, check_dtype, check_stride, check_device)
     if isinstance(a, dict) and isinstance(b, dict):
         if a.keys() != b.keys():
             return f"The keys of the mappings do not match:\nMissing: {sorted(map(str, b.keys() - a.keys()))}, additional: {sorted(map(str, a.keys() - b.keys()))}"
-        return next((f"{p}\n\nThe failure occurred for item [{k!r}]" for k in a if (p := _difference(a[k], b[k], *options))), None)
+        return next(
+            (f"{p}\n\nThe failure occurred for item [{k!r}]" for k in a if (p := _difference(a[k], b[k], *options))),
+            None,
+        )
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         if len(a) != len(b):
             return f"The length of the sequences mismatch: {len(a)} != {len(b)}"
-        return next((f"{p}\n\nThe failure occurred for item [{i}]" for i, (x, y) in enumerate(zip(a, b, strict=True)) if (p := _difference(x, y, *options))), None)
+        return next(
+            (
+                f"{p}\n\nThe failure occurred for item [{i}]"
+                for i, (x, y) in enumerate(zip(a, b, strict=True))
+                if (p := _difference(x, y, *options))
+            ),
+            None,
+        )
     as_tensor = FUNCTIONS["torch"]["as_tensor"]
     numbers = not isinstance(a, TensorBase) and not isinstance(b, TensorBase)
     a, b = as_tensor(a).detach(), as_tensor(b).detach()
@@ -53,7 +65,9 @@ def _difference(a: Any, b: Any, rtol: Any, atol: Any, equal_nan: bool, check_dty
     if check_stride and a.stride() != b.stride():
         return f"The values for attribute 'stride()' do not match: {a.stride()} != {b.stride()}."
     if (rtol is None) != (atol is None):
-        raise ValueError(f"Both `rtol` and `atol` must be either specified or unspecified, but got no {'rtol' if rtol is None else 'atol'}")
+        raise ValueError(
+            f"Both `rtol` and `atol` must be either specified or unspecified, but got no {'rtol' if rtol is None else 'atol'}"
+        )
     if rtol is None:
         candidates = [_TOLERANCES.get(t.dtype, (0.0, 0.0)) for t in (a, b)]
         rtol, atol = max(c[0] for c in candidates), max(c[1] for c in candidates)

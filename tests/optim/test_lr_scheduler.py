@@ -218,7 +218,7 @@ def test_errors(make: Any) -> None:
     with pytest.raises((ValueError, TypeError, KeyError, RuntimeError)) as ours:
         make(facula.optim.lr_scheduler, optimizer(facula))
     torch = pytest.importorskip("torch")
-    with pytest.raises(Exception) as theirs:  # noqa: PT011
+    with pytest.raises(Exception) as theirs:
         make(torch.optim.lr_scheduler, optimizer(torch))
     assert type(ours.value) is type(theirs.value)
     assert str(ours.value)[:60] == str(theirs.value)[:60]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from facula.core.dtype import finfo
 from facula.nn.functional import _definitions as definitions
 from facula.nn.functional import _operators as op
 from facula.nn.functional._definitions import fixed
@@ -34,6 +35,8 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """x clipped to [min_val, max_val]; ValueError when min_val is the larger."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    if not input.is_floating_point():
+        min_val, max_val = int(min_val), int(max_val)
     return op.hardtanh_(input, min_val, max_val) if inplace else fixed("hardtanh", min_val, max_val)(input)
 
 
@@ -71,6 +74,8 @@ def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """x where x >= 0, else a x; a is drawn uniformly from [lower, upper] when training, else their mean."""
+    if lower > upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     return op.rrelu_(input, lower, upper, True) if inplace else op.rrelu(input, lower, upper, True)
@@ -99,7 +104,8 @@ def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd, and 0 where |x| <= lambd; RuntimeError for a negative lambd."""
     if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
+        largest, name = finfo(input.dtype).max, input.dtype.scalar_name
+        raise RuntimeError(f"lambda must be in range [0, {largest:g}] for input dtype {name}, but found {lambd:g}")
     return fixed("softshrink", lambd)(input)
 
 

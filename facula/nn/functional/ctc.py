@@ -46,7 +46,9 @@ def ctc_values(
         two = op.cat([never, never, alpha[:, :-2]], 1)[:, :width]
         alpha = _log_sum(alpha, one, op.where(may_skip, two, blocked)) + logs[step].gather(1, labels)
         history.append(alpha)
-    return _totals(history, times, sizes, batched), logs.new_tensor(sizes if batched else sizes[0])
+    totals = _totals(history, times, sizes) + _softmax_term(logs, times)
+    lengths = logs.new_tensor(sizes)
+    return (totals, lengths) if batched else (totals[0], lengths[0])
 
 
 def _lengths(lengths: Any, samples: int) -> list[int]:
@@ -82,7 +84,19 @@ def _log_sum(*terms: Tensor) -> Tensor:
     return (total.masked_fill(impossible, 1).log() + peak).masked_fill(impossible, -math.inf)
 
 
-def _totals(history: list[Tensor], times: list[int], sizes: list[int], batched: bool) -> Tensor:
+def _softmax_term(logs: Tensor, times: list[int]) -> Tensor:
+    """Zero for each sample, whose gradient is that of the probabilities' sum.
+
+    It changes nothing behind a log-softmax. In front of one it makes the gradient what it is defined to be: that of the
+    scores that the log-probabilities came from.
+    """
+    probabilities = logs.exp()
+    steps = arange(logs.size(0), device=logs.device).unsqueeze(1)
+    used = (steps < tensor(times, device=logs.device)).unsqueeze(2).to(logs.dtype)
+    return ((probabilities - probabilities.detach()) * used).sum((0, 2))
+
+
+def _totals(history: list[Tensor], times: list[int], sizes: list[int]) -> Tensor:
     losses = []
     for sample, (time, size) in enumerate(zip(times, sizes)):
         last = history[max(time - 1, 0)][sample]
@@ -90,4 +104,4 @@ def _totals(history: list[Tensor], times: list[int], sizes: list[int], batched: 
         if size > 0:
             ends.append(last[2 * size - 1 : 2 * size])
         losses.append(-_log_sum(*ends)[0])
-    return op.stack(losses, 0) if batched else losses[0]
+    return op.stack(losses, 0)

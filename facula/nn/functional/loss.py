@@ -13,7 +13,7 @@ from typing import Any
 
 from facula.engine.modes import no_grad
 from facula.nn.functional import _operators as op
-from facula.nn.functional.reduction import legacy_get_string, reduce_loss
+from facula.nn.functional.reduction import check_reduction, legacy_get_string, reduce_loss
 from facula.tensor.tensor import Tensor
 
 
@@ -199,8 +199,7 @@ def poisson_nll_loss(
     """The negative log-likelihood of counts; see `PoissonNLLLoss`."""
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(reduction + " is not a valid value for reduction")
+    check_reduction(reduction)
     values = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         stirling = target * target.log() - target + 0.5 * (2 * math.pi * target).log()
@@ -437,6 +436,7 @@ def multi_margin_loss(
     """Sum over the wrong classes of max(0, margin - input[right] + input[wrong])^p / C; see `MultiMarginLoss`."""
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
+    check_reduction(reduction)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
@@ -464,6 +464,7 @@ def multilabel_margin_loss(
     """Sum of max(0, 1 - (input[right] - input[wrong])) / C; targets are lists of classes ended by -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
+    check_reduction(reduction)
     scores = input if input.dim() == 2 else input.reshape(1, -1)
     labels = target if target.dim() == 2 else target.reshape(1, -1)
     listed: Any = labels >= 0

@@ -140,7 +140,8 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     total = squares.narrow(1, 0, channels)
     for offset in range(1, size):
         total = total + squares.narrow(1, offset, channels)
-    return input / (total / size * alpha + k) ** beta
+    mean = total / size if input.is_floating_point() else total.div(size, rounding_mode="trunc")
+    return input / (mean * alpha + k) ** beta
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:

@@ -86,11 +86,14 @@ def _border(input: Tensor, dim: int, left: int, right: int, mode: str, widths: l
     """Pad one dimension by gathering: every new element is a copy of some old one."""
     size = input.shape[dim]
     _check_border(size, dim, left, right, mode, widths, original)
+    if mode == "circular":
+        # Negative widths cut first; what is left is what goes around.
+        kept = size + min(left, 0) + min(right, 0)
+        index = arange(-max(left, 0), kept + max(right, 0), device=input.device).remainder(kept) + max(-left, 0)
+        return input.index_select(dim, index)
     index = arange(-left, size + right, device=input.device)
     if mode == "replicate":
         index = index.clamp(0, size - 1)
-    elif mode == "circular":
-        index = index.remainder(size)
     else:
         index = (size - 1) - ((size - 1) - index.abs()).abs()
     return input.index_select(dim, index)

@@ -290,9 +290,9 @@ def _fractional(
         shape[2 + axis], shape[2 + dims + axis] = sizes[axis], window[axis]
         index = index * extents[axis] + places.reshape(shape)
     leading = list(batched.shape[:2])
-    flat = batched.reshape(*leading, -1)
-    index = index.expand(*leading, *sizes, *window).reshape(*leading, *sizes, -1)
-    values = flat.gather(2, index.reshape(*leading, -1)).reshape(index.shape)
+    flat = batched.flatten(2)
+    index = index.expand(*leading, *sizes, *window).reshape(*leading, *sizes, math.prod(window))
+    values = flat.gather(2, index.flatten(2)).reshape(index.shape)
     maxima, position = values.max(-1)
     found = index.gather(-1, position.unsqueeze(-1)).squeeze(-1)
     return (maxima, found) if input.dim() == dims + 2 else (maxima.squeeze(0), found.squeeze(0))

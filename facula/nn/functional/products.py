@@ -56,5 +56,5 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     first = [i for i in range(rows) for _ in range(i + 1, rows)]
     second = [j for i in range(rows) for j in range(i + 1, rows)]
     if not first:
-        return input.new_zeros((0,))
+        return input.reshape(-1)[:0]
     return (input[first] - input[second]).norm(p, -1)

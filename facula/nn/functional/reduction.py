@@ -22,6 +22,12 @@ def legacy_get_string(size_average: bool | None, reduce: bool | None, emit_warni
     return reduction
 
 
+def check_reduction(reduction: str) -> None:
+    """ValueError unless `reduction` is 'mean', 'sum' or 'none'."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
 def reduce_loss(values: Any, reduction: str) -> Any:
     """The mean, the sum, or the values themselves.
 
@@ -32,6 +38,5 @@ def reduce_loss(values: Any, reduction: str) -> Any:
         return values.mean()
     if reduction == "sum":
         return values.sum()
-    if reduction == "none":
-        return values
-    raise ValueError(f"{reduction} is not a valid value for reduction")
+    check_reduction(reduction)
+    return values

@@ -13,7 +13,22 @@ from typing import Any
 
 from facula.kernel import math as kernel_math
 from facula.kernel import values
-from facula.kernel.language import as_pointer, f16, f32, f64, i64, kernel, load, offset, ptr, specialise, store, udiv, unroll, urem
+from facula.kernel.language import (
+    as_pointer,
+    f16,
+    f32,
+    f64,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    specialise,
+    store,
+    udiv,
+    unroll,
+    urem,
+)
 from facula.kernel.types import Type, b1
 from facula.kernel.values import Value, cast
 from facula.ops.dispatch import Launch
@@ -216,7 +231,8 @@ def _select(condition: Any, a: Any, b: Any) -> Any:
     (ar, ai), (br, bi) = _both(a), _both(b)
     like = _some(a, b)
     return Pair(
-        values.select(condition, _value(ar, like), _value(br, like)), values.select(condition, _value(ai, like), _value(bi, like))
+        values.select(condition, _value(ar, like), _value(br, like)),
+        values.select(condition, _value(ai, like), _value(bi, like)),
     )
 
 
@@ -289,7 +305,9 @@ def complex_pointwise(signature: Signature) -> Any:
         environment = dict(given)
         for k in range(outputs, count):
             part = cast(load(pointers[k], places[k]), compute)
-            environment[operands[k].name] = Pair(part, cast(load(pointers[k], places[k] + 1), compute)) if pairs[k] else part
+            environment[operands[k].name] = (
+                Pair(part, cast(load(pointers[k], places[k] + 1), compute)) if pairs[k] else part
+            )
         for k, value in enumerate(evaluate(signature.expressions, environment, OPERATIONS)):
             re, im = _parts(value)
             if types[k] is b1 and im is not None:
@@ -321,7 +339,9 @@ def complex_pointwise(signature: Signature) -> Any:
     return complex_pointwise
 
 
-def lower_complex(signature: Signature, sizes: Sequence[int], steps: Sequence[Sequence[int]], passed: Sequence[str]) -> Launch:
+def lower_complex(
+    signature: Signature, sizes: Sequence[int], steps: Sequence[Sequence[int]], passed: Sequence[str]
+) -> Launch:
     """The launch for operands of these sizes and steps (in elements). Numbers take two slots each."""
     operands = signature.outputs + signature.inputs
     total = math.prod(sizes)

@@ -7,8 +7,24 @@ Indices are checked where they are used: the first one out of range is written t
 from typing import Any
 
 from facula.kernel.language import (
-    Value, as_pointer, atomic, call_extern, cast, host, i64, kernel, load, offset, ptr, select, specialise, store,
-    tail_mask, udiv, unroll, urem,
+    Value,
+    as_pointer,
+    atomic,
+    call_extern,
+    cast,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    specialise,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    urem,
 )  # fmt: skip
 from facula.ops.kernels.pointwise import KERNEL_TYPES
 
@@ -69,7 +85,9 @@ def move_rows(code: str, direction: str, rank: int) -> Any:
     def transfer(target: Value, t: Value, source: Value, s: Value, width: int, mask: Any) -> None:
         value = load(source, s, width, mask)
         if direction == "add":
-            value = load(target, t, width, mask) + value if element.kind != "b" else load(target, t, width, mask) | value
+            value = (
+                load(target, t, width, mask) + value if element.kind != "b" else load(target, t, width, mask) | value
+            )
         store(target, t, value, mask)
 
     @kernel
@@ -221,8 +239,6 @@ def triangle(code: str, upper: bool) -> Any:
                 out[base + j] = select(kept, x[base + j], element(0))
 
     return triangle
-
-
 
 
 @specialise

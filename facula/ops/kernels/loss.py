@@ -13,8 +13,8 @@ import math
 from typing import Any, NamedTuple
 
 from facula.kernel.language import (
-    Value, as_pointer, cast, f64, host, i64, kernel, load, offset, ptr, select, specialise, splat, store, tail_mask,
-    unroll, vec,
+    Value, as_pointer, cast, f64, gather, host, i64, kernel, load, offset, ptr, select, specialise, splat, store, tail_mask,
+    udiv, unroll, urem, vec,
 )  # fmt: skip
 from facula.kernel.language import reduce as fold
 from facula.kernel.math import exp_fast_nonpositive, log
@@ -64,7 +64,7 @@ def class_loss(form: ClassLoss) -> Any:
     @kernel
     def class_loss(
         out: ptr(T), total: ptr(C), losses: ptr(L), weights: ptr(C), lse: ptr(C), x: ptr(T), target: ptr(I), w: ptr(T),
-        fault: ptr(i64), rows: i64, n: i64, ignore: i64, smoothing: f64, lo: i64, hi: i64,
+        fault: ptr(i64), rows: i64, n: i64, inner: i64, ignore: i64, smoothing: f64, lo: i64, hi: i64,
     ):  # fmt: skip
         lowest = vec(C, lanes)(-math.inf)
         zeros = vec(C, lanes)(0.0)
@@ -87,7 +87,11 @@ def class_loss(form: ClassLoss) -> Any:
                     weight = f64(1)
                     if weighted:
                         weight = cast(w[given], f64)
-                    chosen = cast(p[given], f64)
+                    if not logits:
+                        p = offset(x, (udiv(row, inner) * n + given) * inner + urem(row, inner))
+                        chosen = cast(p[0], f64)
+                    else:
+                        chosen = cast(p[given], f64)
                     if logits:
                         tops = [lowest for _ in unroll(range(count))]
                         main = n // width * width
@@ -245,6 +249,41 @@ def class_loss_gradient(form: ClassLoss) -> Any:
                     q[given] = cast(-factor * weight, T)
 
     return class_loss_gradient
+
+
+@specialise
+def class_columns_gradient(form: ClassLoss) -> Any:
+    """The gradient of log-probabilities (N, n, inner). The range: strips of one vector of neighbouring targets."""
+    T, C, I = KERNEL_TYPES[form.code], compute_type(form.code), KERNEL_TYPES[form.target]
+    lanes = host().lanes(8)
+    weighted, reduction = form.weighted, form.reduction
+
+    @kernel
+    def class_columns_gradient(
+        out: ptr(T), grad: ptr(T), target: ptr(I), w: ptr(T), total: ptr(C), n: i64, inner: i64, ignore: i64, lo: i64, hi: i64
+    ):  # fmt: skip
+        zeros = vec(C, lanes)(0.0)
+        strips = udiv(inner + lanes - 1, i64(lanes))
+        for task in range(lo, hi):
+            sample = udiv(task, strips)
+            at = urem(task, strips) * lanes
+            mask = tail_mask(lanes, inner - at)
+            q = offset(out, sample * n * inner + at)
+            given = cast(load(target, sample * inner + at, lanes, mask), i64)
+            if reduction == "none":
+                slope = -cast(load(grad, sample * inner + at, lanes, mask), C)
+            elif reduction == "mean":
+                slope = splat(-cast(grad[0], C) / total[0], lanes)
+            else:
+                slope = splat(-cast(grad[0], C), lanes)
+            if weighted:
+                safe = select((given >= 0) & (given < splat(n, lanes)), given, vec(i64, lanes)(0))
+                slope = slope * cast(gather(w, safe, mask), C)
+            slope = select(given == splat(ignore, lanes), zeros, slope)
+            for i in range(0, n):
+                store(q, i * inner, cast(select(given == splat(i, lanes), slope, zeros), T), mask)
+
+    return class_columns_gradient
 
 
 class PairLoss(NamedTuple):

@@ -10,20 +10,23 @@ import functools
 from typing import Any
 
 from facula.kernel.language import (
-    Kernel, Value, cast, f64, host, i64, kernel, load, offset, ptr, select, specialise, splat, sqrt, store, tail_mask, unroll, urem,
-    vec,
+    Kernel, Value, cast, f64, fma, host, i64, kernel, load, offset, ptr, select, specialise, splat, sqrt, store, tail_mask,
+    unroll, urem, vec,
 )  # fmt: skip
 from facula.kernel.language import reduce as fold
 from facula.ops.kernels.pointwise import KERNEL_TYPES
 from facula.ops.kernels.reduce import BLOCK, compute_type
 from facula.ops.kernels.rows import added, folded
 
+DEPTH = 32
+"""Samples of a channel that are summed before they are added to the others."""
+
 
 @functools.cache
 def line_sums(code: str, what: str) -> Kernel:
     """Sums along n neighbouring elements, in float64: 'sum' of x; 'squares' of x - mean; 'pair' of g and g * (x - mean)."""
     C = compute_type(code)
-    lanes, count = host().lanes(C.itemsize), 4 if what != "pair" else 2
+    lanes, count = host().lanes(C.itemsize), 4
     width = lanes * count
 
     @kernel(inline=True)
@@ -77,12 +80,13 @@ def affine_line(code: str) -> Kernel:
     def affine_line(out, p, scale, shift, n):  # type: ignore[no-untyped-def]
         factor = splat(scale, lanes)
         constant = splat(shift, lanes)
-        main = n // lanes * lanes
-        for i in range(0, main, lanes):
-            store(out, i, cast(cast(load(p, i, lanes), C) * factor + constant, T))
-        if main < n:
-            mask = tail_mask(lanes, n - main)
-            store(out, main, cast(cast(load(p, main, lanes, mask), C) * factor + constant, T), mask)
+        main = n // (2 * lanes) * (2 * lanes)
+        for i in range(0, main, 2 * lanes):
+            for u in unroll(range(2)):
+                store(out, i + u * lanes, cast(fma(cast(load(p, i + u * lanes, lanes), C), factor, constant), T))
+        for i in range(main, n, lanes):
+            mask = tail_mask(lanes, n - i)
+            store(out, i, cast(fma(cast(load(p, i, lanes, mask), C), factor, constant), T), mask)
         return n
 
     return affine_line
@@ -94,15 +98,21 @@ def slope_line(code: str) -> Kernel:
     T, C = KERNEL_TYPES[code], compute_type(code)
     lanes = host().lanes(C.itemsize)
 
+    def value(g: Value, p: Value, i: Value, mask: Any, a: Value, b: Value, c: Value) -> Value:
+        return cast(fma(cast(load(g, i, lanes, mask), C), a, fma(cast(load(p, i, lanes, mask), C), b, c)), T)  # type: ignore[no-any-return]
+
     @kernel(inline=True)
     def slope_line(out, g, p, a, b, c, n):  # type: ignore[no-untyped-def]
         by_slope = splat(a, lanes)
         by_x = splat(b, lanes)
         constant = splat(c, lanes)
-        for i in range(0, n, lanes):
+        main = n // (2 * lanes) * (2 * lanes)
+        for i in range(0, main, 2 * lanes):
+            for u in unroll(range(2)):
+                store(out, i + u * lanes, value(g, p, i + u * lanes, None, by_slope, by_x, constant))
+        for i in range(main, n, lanes):
             mask = tail_mask(lanes, n - i)
-            value = cast(load(g, i, lanes, mask), C) * by_slope + cast(load(p, i, lanes, mask), C) * by_x + constant
-            store(out, i, cast(value, T), mask)
+            store(out, i, value(g, p, i, mask, by_slope, by_x, constant), mask)
         return n
 
     return slope_line
@@ -416,9 +426,13 @@ def batch_norm_gradient(code: str, training: bool, weighted: bool) -> Any:
     return batch_norm_gradient
 
 
+COLUMNS = 4
+"""Vectors of channels that a strip has."""
+
+
 @specialise
 def batch_norm_columns(code: str, training: bool, weighted: bool, running: bool) -> Any:
-    """The same for (N, C): vectors across the channels. The range: strips of one vector."""
+    """The same for (N, C): vectors across the channels. The range: strips of `COLUMNS` vectors."""
     T, C = KERNEL_TYPES[code], compute_type(code)
     lanes = host().lanes(C.itemsize)
 
@@ -431,55 +445,67 @@ def batch_norm_columns(code: str, training: bool, weighted: bool, running: bool)
         each = splat(cast(1.0 / count, C), lanes)
         small = splat(cast(eps, C), lanes)
         step = splat(cast(momentum, C), lanes)
+        zeros = vec(C, lanes)(0.0)
         for strip in range(lo, hi):
-            at = strip * lanes
-            mask = tail_mask(lanes, channels - at)
-            p = offset(x, at)
-            q = offset(out, at)
-            mean = vec(C, lanes)(0.0)
-            variance = vec(C, lanes)(0.0)
+            first = strip * (lanes * COLUMNS)
+            p = offset(x, first)
+            q = offset(out, first)
+            masks = [tail_mask(lanes, channels - first - u * lanes) for u in unroll(range(COLUMNS))]
+            centres = [zeros for _ in unroll(range(COLUMNS))]
+            spreads = [zeros for _ in unroll(range(COLUMNS))]
             if training:
-                total = vec(C, lanes)(0.0)
-                for begin in range(0, samples, 32):
-                    part = vec(C, lanes)(0.0)
-                    for s in range(begin, min(begin + 32, samples)):
-                        part = part + cast(load(p, s * channels, lanes, mask), C)
-                    total = total + part
-                mean = total * each
-                squares = vec(C, lanes)(0.0)
-                for begin in range(0, samples, 32):
-                    part = vec(C, lanes)(0.0)
-                    for s in range(begin, min(begin + 32, samples)):
-                        apart = cast(load(p, s * channels, lanes, mask), C) - mean
-                        part = part + apart * apart
-                    squares = squares + part
-                variance = squares * each
+                for begin in range(0, samples, DEPTH):
+                    parts = [zeros for _ in unroll(range(COLUMNS))]
+                    for s in range(begin, min(begin + DEPTH, samples)):
+                        for u in unroll(range(COLUMNS)):
+                            parts[u] = parts[u] + cast(load(p, s * channels + u * lanes, lanes, masks[u]), C)
+                    for u in unroll(range(COLUMNS)):
+                        centres[u] = centres[u] + parts[u]
+                for u in unroll(range(COLUMNS)):
+                    centres[u] = centres[u] * each
+                for begin in range(0, samples, DEPTH):
+                    parts = [zeros for _ in unroll(range(COLUMNS))]
+                    for s in range(begin, min(begin + DEPTH, samples)):
+                        for u in unroll(range(COLUMNS)):
+                            apart = cast(load(p, s * channels + u * lanes, lanes, masks[u]), C) - centres[u]
+                            parts[u] = fma(apart, apart, parts[u])
+                    for u in unroll(range(COLUMNS)):
+                        spreads[u] = spreads[u] + parts[u]
                 if running:
-                    known = cast(load(old_mean, at, lanes, mask), C)
-                    store(new_mean, at, cast(known + step * (mean - known), T), mask)
-                    known = cast(load(old_var, at, lanes, mask), C)
-                    unbiased = squares * splat(cast(1.0 / (count - 1.0), C), lanes)
-                    store(new_var, at, cast(known + step * (unbiased - known), T), mask)
+                    unbiased = splat(cast(1.0 / (count - 1.0), C), lanes)
+                    for u in unroll(range(COLUMNS)):
+                        at = first + u * lanes
+                        known = cast(load(old_mean, at, lanes, masks[u]), C)
+                        store(new_mean, at, cast(known + step * (centres[u] - known), T), masks[u])
+                        known = cast(load(old_var, at, lanes, masks[u]), C)
+                        store(new_var, at, cast(known + step * (spreads[u] * unbiased - known), T), masks[u])
+                for u in unroll(range(COLUMNS)):
+                    spreads[u] = spreads[u] * each
             else:
-                mean = cast(load(old_mean, at, lanes, mask), C)
-                variance = cast(load(old_var, at, lanes, mask), C)
-            scale = 1.0 / sqrt(variance + small)
-            store(means, at, mean, mask)
-            store(scales, at, scale, mask)
-            constant = vec(C, lanes)(0.0)
-            if weighted:
-                scale = scale * cast(load(w, at, lanes, mask), C)
-                constant = cast(load(b, at, lanes, mask), C)
+                for u in unroll(range(COLUMNS)):
+                    centres[u] = cast(load(old_mean, first + u * lanes, lanes, masks[u]), C)
+                    spreads[u] = cast(load(old_var, first + u * lanes, lanes, masks[u]), C)
+            constants = [zeros for _ in unroll(range(COLUMNS))]
+            for u in unroll(range(COLUMNS)):
+                at = first + u * lanes
+                spreads[u] = 1.0 / sqrt(spreads[u] + small)
+                store(means, at, centres[u], masks[u])
+                store(scales, at, spreads[u], masks[u])
+                if weighted:
+                    spreads[u] = spreads[u] * cast(load(w, at, lanes, masks[u]), C)
+                    constants[u] = cast(load(b, at, lanes, masks[u]), C)
             for s in range(0, samples):
-                value = (cast(load(p, s * channels, lanes, mask), C) - mean) * scale + constant
-                store(q, s * channels, cast(value, T), mask)
+                for u in unroll(range(COLUMNS)):
+                    at = s * channels + u * lanes
+                    value = fma(cast(load(p, at, lanes, masks[u]), C) - centres[u], spreads[u], constants[u])
+                    store(q, at, cast(value, T), masks[u])
 
     return batch_norm_columns
 
 
 @specialise
 def batch_norm_columns_gradient(code: str, training: bool, weighted: bool) -> Any:
-    """The gradients of the input, of w and of b for (N, C). The range: strips of one vector."""
+    """The gradients of the input, of w and of b for (N, C). The range: strips of `COLUMNS` vectors."""
     T, C = KERNEL_TYPES[code], compute_type(code)
     lanes = host().lanes(C.itemsize)
 
@@ -489,36 +515,47 @@ def batch_norm_columns_gradient(code: str, training: bool, weighted: bool) -> An
         samples: i64, channels: i64, size: i64, lo: i64, hi: i64,
     ):  # fmt: skip
         each = splat(cast(1.0 / cast(samples, f64), C), lanes)
+        zeros = vec(C, lanes)(0.0)
         for strip in range(lo, hi):
-            at = strip * lanes
-            mask = tail_mask(lanes, channels - at)
-            p = offset(x, at)
-            g = offset(grad, at)
-            q = offset(out, at)
-            mean = load(means, at, lanes, mask)
-            scale = load(scales, at, lanes, mask)
-            first = vec(C, lanes)(0.0)
-            second = vec(C, lanes)(0.0)
-            for begin in range(0, samples, 32):
-                sums = vec(C, lanes)(0.0)
-                products = vec(C, lanes)(0.0)
-                for s in range(begin, min(begin + 32, samples)):
-                    slope = cast(load(g, s * channels, lanes, mask), C)
-                    sums = sums + slope
-                    products = products + slope * ((cast(load(p, s * channels, lanes, mask), C) - mean) * scale)
-                first = first + sums
-                second = second + products
-            store(by_w, at, cast(second, T), mask)
-            store(by_b, at, cast(first, T), mask)
-            factor = scale
-            if weighted:
-                factor = factor * cast(load(w, at, lanes, mask), C)
-            less = first * each
-            along = second * each
-            for s in range(0, samples):
-                value = cast(load(g, s * channels, lanes, mask), C)
+            first = strip * (lanes * COLUMNS)
+            p = offset(x, first)
+            g = offset(grad, first)
+            q = offset(out, first)
+            masks = [tail_mask(lanes, channels - first - u * lanes) for u in unroll(range(COLUMNS))]
+            centres = [load(means, first + u * lanes, lanes, masks[u]) for u in unroll(range(COLUMNS))]
+            factors = [load(scales, first + u * lanes, lanes, masks[u]) for u in unroll(range(COLUMNS))]
+            sums = [zeros for _ in unroll(range(COLUMNS))]
+            products = [zeros for _ in unroll(range(COLUMNS))]
+            for begin in range(0, samples, DEPTH):
+                some = [zeros for _ in unroll(range(COLUMNS))]
+                others = [zeros for _ in unroll(range(COLUMNS))]
+                for s in range(begin, min(begin + DEPTH, samples)):
+                    for u in unroll(range(COLUMNS)):
+                        at = s * channels + u * lanes
+                        slope = cast(load(g, at, lanes, masks[u]), C)
+                        some[u] = some[u] + slope
+                        others[u] = fma(slope, cast(load(p, at, lanes, masks[u]), C) - centres[u], others[u])
+                for u in unroll(range(COLUMNS)):
+                    sums[u] = sums[u] + some[u]
+                    products[u] = products[u] + others[u]
+            for u in unroll(range(COLUMNS)):
+                at = first + u * lanes
+                scale = factors[u]
+                store(by_w, at, cast(products[u] * scale, T), masks[u])
+                store(by_b, at, cast(sums[u], T), masks[u])
+                if weighted:
+                    factors[u] = factors[u] * cast(load(w, at, lanes, masks[u]), C)
                 if training:
-                    value = value - less - (cast(load(p, s * channels, lanes, mask), C) - mean) * scale * along
-                store(q, s * channels, cast(value * factor, T), mask)
+                    # value = factor * g + along * (x - centre) + constant
+                    products[u] = -(products[u] * scale * scale * factors[u] * each)
+                    sums[u] = -(sums[u] * factors[u] * each)
+            for s in range(0, samples):
+                for u in unroll(range(COLUMNS)):
+                    at = s * channels + u * lanes
+                    value = cast(load(g, at, lanes, masks[u]), C) * factors[u]
+                    if training:
+                        apart = cast(load(p, at, lanes, masks[u]), C) - centres[u]
+                        value = value + fma(apart, products[u], sums[u])
+                    store(q, at, cast(value, T), masks[u])
 
     return batch_norm_columns_gradient

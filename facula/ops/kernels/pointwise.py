@@ -10,8 +10,27 @@ The range is elements (one dimension) or rows (more).
 from typing import Any, NamedTuple
 
 from facula.kernel.language import (
-    any_lane, as_pointer, atomic, bf16, f16, f32, f64, host, i64, kernel, load, offset, ptr, specialise, splat, store, tail_mask,
-    udiv, unroll, urem, vec,
+    any_lane,
+    as_pointer,
+    atomic,
+    bf16,
+    f16,
+    f32,
+    f64,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    urem,
+    vec,
 )  # fmt: skip
 from facula.kernel.types import Type, b1, scalar_types
 from facula.kernel.values import Value, cast
@@ -59,7 +78,11 @@ def divisors(signature: Signature) -> list[Expr]:
     """What integers are divided by: the kernel notes a fault where it is 0 (floats give infinities and NaN instead)."""
     if signature.compute[0] not in "iu":
         return []
-    found = [n.arguments[1] for n in nodes_in_order(signature.expressions) if n.operation in ("floordiv", "mod", "truncdiv", "fmod")]
+    found = [
+        n.arguments[1]
+        for n in nodes_in_order(signature.expressions)
+        if n.operation in ("floordiv", "mod", "truncdiv", "fmod")
+    ]
     return [e for e in dict.fromkeys(found) if not e.number]
 
 
@@ -101,7 +124,9 @@ def pointwise(signature: Signature) -> Any:
             read[-1] = load(as_pointer(offset(slots, fault_slot), ptr(i64)))
         return read
 
-    def body(pointers: list[Value], strides: Any, fixed: dict[int, Value], given: dict[str, Value], i: Value, mask: Any) -> None:
+    def body(
+        pointers: list[Value], strides: Any, fixed: dict[int, Value], given: dict[str, Value], i: Value, mask: Any
+    ) -> None:
         environment = dict(given)
         for k in range(outputs, count):
             if k in fixed:

@@ -358,32 +358,34 @@ def adaptive_pool(code: str, action: str) -> Any:
             if action == "spread":
                 for i in range(0, D * H * W):
                     out[large + i] = cast(C(0.0), T)
-            for o in range(0, OD * OH * OW):
-                rest = udiv(o, OW)
-                first_d, last_d = adaptive(udiv(rest, OH), D, OD)
-                first_h, last_h = adaptive(urem(rest, OH), H, OH)
-                first_w, last_w = adaptive(urem(o, OW), W, OW)
-                best = C(0) if action != "spread" else cast(x[small + o], C)
-                if action == "spread":
-                    best = best / cast((last_d - first_d) * (last_h - first_h) * (last_w - first_w), C)
-                place = i64(-1)
-                for d in range(first_d, last_d):
-                    for h in range(first_h, last_h):
-                        for w in range(first_w, last_w):
-                            at = (d * H + h) * W + w
-                            if action == "max":
-                                value = cast(x[large + at], C)
-                                if greater(value, best) | (place < 0):
-                                    best = value
-                                    place = at
-                            elif action == "avg":
-                                best = best + cast(x[large + at], C)
-                            else:
-                                out[large + at] = cast(cast(out[large + at], C) + best, T)
-                if action == "max":
-                    out[small + o] = cast(best, T)
-                    places[small + o] = place
-                elif action == "avg":
-                    out[small + o] = cast(best / cast((last_d - first_d) * (last_h - first_h) * (last_w - first_w), C), T)
+            for row in range(0, OD * OH):
+                first_d, last_d = adaptive(udiv(row, OH), D, OD)
+                first_h, last_h = adaptive(urem(row, OH), H, OH)
+                deep = (last_d - first_d) * (last_h - first_h)
+                for ow in range(0, OW):
+                    first_w, last_w = adaptive(ow, W, OW)
+                    at_small = small + row * OW + ow
+                    best = C(0) if action != "spread" else cast(x[at_small], C)
+                    if action == "spread":
+                        best = best / cast(deep * (last_w - first_w), C)
+                    place = i64(-1)
+                    for d in range(first_d, last_d):
+                        for h in range(first_h, last_h):
+                            line = (d * H + h) * W
+                            for at in range(line + first_w, line + last_w):
+                                if action == "max":
+                                    value = cast(x[large + at], C)
+                                    if greater(value, best) | (place < 0):
+                                        best = value
+                                        place = at
+                                elif action == "avg":
+                                    best = best + cast(x[large + at], C)
+                                else:
+                                    out[large + at] = cast(cast(out[large + at], C) + best, T)
+                    if action == "max":
+                        out[at_small] = cast(best, T)
+                        places[at_small] = place
+                    elif action == "avg":
+                        out[at_small] = cast(best / cast(deep * (last_w - first_w), C), T)
 
     return adaptive_pool

@@ -108,40 +108,63 @@ def softmax_rows(code: str, logarithm: bool) -> Any:
     return softmax_rows
 
 
+COLUMNS = 2
+"""Vectors of columns that a strip has."""
+
+
 @specialise
 def softmax_columns(code: str, logarithm: bool) -> Any:
-    """The same where n elements lie `inner` apart. The range: strips of one vector of columns."""
+    """The same where n elements lie `inner` apart. The range: strips of `COLUMNS` vectors of columns."""
     T, C = KERNEL_TYPES[code], compute_type(code)
     lanes = host().lanes(C.itemsize)
+    width = lanes * COLUMNS
+    keep = T is C and not logarithm
 
     @kernel
     def softmax_columns(out: ptr(T), x: ptr(T), n: i64, inner: i64, lo: i64, hi: i64):
-        strips = udiv(inner + lanes - 1, i64(lanes))
+        strips = udiv(inner + width - 1, i64(width))
         for task in range(lo, hi):
-            column = urem(task, strips) * lanes
+            column = urem(task, strips) * width
             base = udiv(task, strips) * n * inner + column
             p = offset(x, base)
             q = offset(out, base)
-            mask = tail_mask(lanes, inner - column)
-            top = vec(C, lanes)(-math.inf)
+            masks = [tail_mask(lanes, inner - column - u * lanes) for u in unroll(range(COLUMNS))]
+            tops = [vec(C, lanes)(-math.inf) for _ in unroll(range(COLUMNS))]
             for i in range(0, n):
-                top = larger(cast(load(p, i * inner, lanes, mask), C), top)
-            total = vec(C, lanes)(0.0)
+                for u in unroll(range(COLUMNS)):
+                    tops[u] = larger(cast(load(p, i * inner + u * lanes, lanes, masks[u]), C), tops[u])
+            totals = [vec(C, lanes)(0.0) for _ in unroll(range(COLUMNS))]
             for begin in range(0, n, DEPTH):
                 stop = min(begin + DEPTH, n)
-                part = vec(C, lanes)(0.0)
+                parts = [vec(C, lanes)(0.0) for _ in unroll(range(COLUMNS))]
                 for i in range(begin, stop):
-                    part = part + exp_fast_nonpositive(cast(load(p, i * inner, lanes, mask), C) - top)
-                total = total + part
+                    for u in unroll(range(COLUMNS)):
+                        at = i * inner + u * lanes
+                        e = exp_fast_nonpositive(cast(load(p, at, lanes, masks[u]), C) - tops[u])
+                        if keep:
+                            store(q, at, e, masks[u])
+                        parts[u] = parts[u] + e
+                for u in unroll(range(COLUMNS)):
+                    totals[u] = totals[u] + parts[u]
             if logarithm:
-                less = log(total)
+                for u in unroll(range(COLUMNS)):
+                    totals[u] = log(totals[u])
                 for i in range(0, n):
-                    store(q, i * inner, cast(cast(load(p, i * inner, lanes, mask), C) - top - less, T), mask)
+                    for u in unroll(range(COLUMNS)):
+                        at = i * inner + u * lanes
+                        value = cast(load(p, at, lanes, masks[u]), C) - tops[u] - totals[u]
+                        store(q, at, cast(value, T), masks[u])
             else:
-                factor = 1.0 / total
+                for u in unroll(range(COLUMNS)):
+                    totals[u] = 1.0 / totals[u]
                 for i in range(0, n):
-                    e = exp_fast_nonpositive(cast(load(p, i * inner, lanes, mask), C) - top)
-                    store(q, i * inner, cast(e * factor, T), mask)
+                    for u in unroll(range(COLUMNS)):
+                        at = i * inner + u * lanes
+                        if keep:
+                            e = load(q, at, lanes, masks[u])
+                        else:
+                            e = exp_fast_nonpositive(cast(load(p, at, lanes, masks[u]), C) - tops[u])
+                        store(q, at, cast(e * totals[u], T), masks[u])
 
     return softmax_columns
 
@@ -197,31 +220,37 @@ def softmax_rows_gradient(code: str, logarithm: bool) -> Any:
 
 @specialise
 def softmax_columns_gradient(code: str, logarithm: bool) -> Any:
-    """The same where n elements lie `inner` apart. The range: strips of one vector of columns."""
+    """The same where n elements lie `inner` apart. The range: strips of `COLUMNS` vectors of columns."""
     T, C = KERNEL_TYPES[code], compute_type(code)
     lanes = host().lanes(C.itemsize)
+    width = lanes * COLUMNS
 
     @kernel
     def softmax_columns_gradient(out: ptr(T), grad: ptr(T), y: ptr(T), n: i64, inner: i64, lo: i64, hi: i64):
-        strips = udiv(inner + lanes - 1, i64(lanes))
+        strips = udiv(inner + width - 1, i64(width))
         for task in range(lo, hi):
-            column = urem(task, strips) * lanes
+            column = urem(task, strips) * width
             base = udiv(task, strips) * n * inner + column
             g = offset(grad, base)
             p = offset(y, base)
             q = offset(out, base)
-            mask = tail_mask(lanes, inner - column)
-            total = vec(C, lanes)(0.0)
+            masks = [tail_mask(lanes, inner - column - u * lanes) for u in unroll(range(COLUMNS))]
+            totals = [vec(C, lanes)(0.0) for _ in unroll(range(COLUMNS))]
             for begin in range(0, n, DEPTH):
                 stop = min(begin + DEPTH, n)
-                part = vec(C, lanes)(0.0)
+                parts = [vec(C, lanes)(0.0) for _ in unroll(range(COLUMNS))]
                 for i in range(begin, stop):
-                    at = i * inner
-                    part = part + _term(logarithm, cast(load(g, at, lanes, mask), C), cast(load(p, at, lanes, mask), C))
-                total = total + part
+                    for u in unroll(range(COLUMNS)):
+                        at = i * inner + u * lanes
+                        slope = cast(load(g, at, lanes, masks[u]), C)
+                        parts[u] = parts[u] + _term(logarithm, slope, cast(load(p, at, lanes, masks[u]), C))
+                for u in unroll(range(COLUMNS)):
+                    totals[u] = totals[u] + parts[u]
             for i in range(0, n):
-                at = i * inner
-                value = _slope(logarithm, cast(load(g, at, lanes, mask), C), cast(load(p, at, lanes, mask), C), total)
-                store(q, at, cast(value, T), mask)
+                for u in unroll(range(COLUMNS)):
+                    at = i * inner + u * lanes
+                    slope = cast(load(g, at, lanes, masks[u]), C)
+                    value = _slope(logarithm, slope, cast(load(p, at, lanes, masks[u]), C), totals[u])
+                    store(q, at, cast(value, T), masks[u])
 
     return softmax_columns_gradient

@@ -223,7 +223,7 @@ SHAPES = [
     call("lp_pool1d", (2, 3, 9), 2.0, 3),
     call("lp_pool2d", (2, 3, 8, 8), 2.0, 2),
     call("fractional_max_pool2d", (2, 3, 8, 9), 2, output_size=5, return_indices=True),
-    call("fractional_max_pool2d", (3, 8, 9), 3, output_ratio=0.5),
+    call("fractional_max_pool2d", (3, 8, 9), 3, output_ratio=[0.5, 0.5]),
     call("fractional_max_pool3d", (2, 3, 7, 8, 9), 2, output_size=[3, 4, 1], return_indices=True),
     call("fractional_max_pool2d", (2, 3, 8, 9), 2),
     call("embedding", ints(5, 2, 3), (5, 4)),
