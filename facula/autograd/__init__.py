@@ -18,7 +18,7 @@ _HOMES = {
     "facula.tensor.tensor": ("Tensor",),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
-_SUBMODULES = ("anomaly_mode", "function", "graph")
+_SUBMODULES = ("anomaly_mode", "function", "functional", "graph")
 
 
 def __getattr__(name: str) -> Any:

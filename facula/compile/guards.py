@@ -52,8 +52,9 @@ class Guards:
 
     def _function(self, function: Any) -> None:
         if isinstance(function, functools.partial):
-            for value in (function.func, function.args, function.keywords):
-                self._value(lambda value=value: value)
+            self._value(functools.partial(getattr, function, "func"))
+            self._object(function.args)
+            self._object(function.keywords)
             return
         if isinstance(function, types.MethodType):
             self._object(function.__self__)
@@ -66,9 +67,8 @@ class Guards:
         for name in _global_names(function.__code__):
             if name in function.__globals__:
                 self._value(functools.partial(_item, function.__globals__, name))
-        for value in (function.__defaults__, function.__kwdefaults__):
-            if value:
-                self._object(value)
+        self._object(function.__defaults__)
+        self._object(function.__kwdefaults__)
 
     def _value(self, get: Callable[[], Any]) -> None:
         value = get()

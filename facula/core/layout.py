@@ -51,7 +51,7 @@ class Size(tuple[int, ...]):
         picked = tuple.__getitem__(self, index)
         return Size(picked) if isinstance(index, slice) else picked
 
-    def __add__(self, other: Any) -> Size:  # type: ignore[override]
+    def __add__(self, other: Any) -> Size:
         if not isinstance(other, tuple):
             raise TypeError(f'can only concatenate tuple (not "{type(other).__name__}") to torch.Size')
         return Size(tuple.__add__(self, other))
@@ -175,7 +175,7 @@ def _sweep() -> None:
     counts: dict[int, int] = {}
     for kept in _interned.values():
         counts[id(kept)] = counts.get(id(kept), 0) + 1
-    kept = None
+    del kept
     for key in list(_interned):
         address = id(_interned[key])
         if _references(_interned, key) - _own_references <= counts[address]:

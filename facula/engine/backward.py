@@ -162,7 +162,7 @@ class Walk:
             if node in seen or (self.needed is not None and node not in self.needed):
                 continue
             seen.add(node)
-            edges = node.edges[self.position :] if node is self.current else node.edges
+            edges = node.edges if node is not self.current else node.edges[self.position :]
             for edge in edges:
                 if isinstance(edge, tuple):
                     stack.append(edge[0])

@@ -10,4 +10,4 @@ from facula.ops.define import FUNCTIONS as _FUNCTIONS
 from facula.ops.linalg import LinAlgError
 
 globals().update(_FUNCTIONS["torch.linalg"])
-__all__ = ["LinAlgError", *sorted(_FUNCTIONS["torch.linalg"])]  # noqa: PLE0604
+__all__ = ["LinAlgError", *sorted(_FUNCTIONS["torch.linalg"])]

@@ -4,7 +4,47 @@ from __future__ import annotations
 
 from importlib import import_module
 
-FAMILIES = ("pointwise", "activation", "inplace", "copy", "view", "complex", "index", "join", "scatter", "matrix_forms", "gradients", "reduce", "extremum", "vector_norm", "scan", "sort", "bins", "matmul", "linear", "contract", "conv", "random", "sampling", "dropout", "softmax", "loss", "pool", "norm", "embedding", "attention", "special", "measure", "linalg", "spectral", "matrix")
+FAMILIES = (
+    "pointwise",
+    "compare",
+    "activation",
+    "inplace",
+    "copy",
+    "view",
+    "complex",
+    "index",
+    "along",
+    "masks",
+    "join",
+    "scatter",
+    "matrix_forms",
+    "gradients",
+    "reduce",
+    "extremum",
+    "vector_norm",
+    "scan",
+    "sort",
+    "bins",
+    "matmul",
+    "linear",
+    "contract",
+    "conv",
+    "random",
+    "sampling",
+    "dropout",
+    "softmax",
+    "loss",
+    "pool",
+    "norm",
+    "embedding",
+    "attention",
+    "special",
+    "zeta",
+    "measure",
+    "linalg",
+    "spectral",
+    "matrix",
+)
 
 for _family in FAMILIES:
     import_module(f"facula.ops.{_family}")

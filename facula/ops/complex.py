@@ -12,7 +12,7 @@ from facula.ops import scalar as sc
 from facula.ops.define import METHODS, composite, layout_of
 from facula.ops.elementwise import pointwise
 from facula.ops.inplace import derived_in_place
-from facula.ops.view import view
+from facula.ops.view import select, view
 
 
 @view(method=False)
@@ -40,7 +40,7 @@ def view_as_complex(layout: Layout) -> Any:
     return layout.shape[:-1], [s // 2 for s in layout.stride[:-1]], 0, layout.dtype.to_complex()
 
 
-view_as_real.gradient(lambda grad, layout: view_as_complex(METHODS["contiguous"](grad)))
+view_as_real.gradient(lambda grad, layout: _complex(select(grad, -1, 0), select(grad, -1, 1)))
 view_as_complex.gradient(lambda grad, layout: view_as_real(grad))
 
 

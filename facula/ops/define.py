@@ -368,7 +368,9 @@ def _wrong_argument(made: Operator, args: Sequence[Any], kwargs: dict[str, Any],
             kind = "int" if error.name == "__index__" else "Tensor"
             argument = made.parameters[min(position, len(made.parameters) - 1)]
             found = type(error.obj).__name__
-            return TypeError(f"{made.name}(): argument '{argument}' (position {position + 1}) must be {kind}, not {found}")
+            return TypeError(
+                f"{made.name}(): argument '{argument}' (position {position + 1}) must be {kind}, not {found}"
+            )
     return error
 
 

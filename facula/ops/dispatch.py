@@ -7,6 +7,8 @@ the range is not divided, and the slots after the operands' addresses. It is mad
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +29,9 @@ def _launcher() -> Any:
 FAULT = (ctypes.c_int64 * 4)()
 """Where kernels note an index that is out of range: [how many, the first one, what it indexed]."""
 FAULT_ADDRESS = ctypes.addressof(FAULT)
+_fault_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fault_lock._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class Launch:
@@ -60,9 +65,13 @@ class Launch:
                 raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, cpu and {t._layout.device}!")
         if modes.recorder is not None:
             modes.recorder.launch(self, operands, outputs, numbers)
-        _native[0](self.address, self.n, self.grain, *[t._data for t in operands], *numbers, *self.tail)
-        if self.fault is not None and FAULT[0]:
-            raise take_fault(self.fault)
+        if self.fault is None:
+            _native[0](self.address, self.n, self.grain, *[t._data for t in operands], *numbers, *self.tail)
+        else:
+            with _fault_lock:  # the record is one: no other thread's kernel writes there until this one's was looked at
+                _native[0](self.address, self.n, self.grain, *[t._data for t in operands], *numbers, *self.tail)
+                if FAULT[0]:
+                    raise take_fault(self.fault)
 
 
 def take_fault(fault: Callable[[int, int], Exception]) -> Exception:

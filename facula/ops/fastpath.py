@@ -31,7 +31,6 @@ from facula.runtime import memory, native
 from facula.runtime.launch import _kept, python_api
 from facula.runtime.native import (
     OBJECT,
-    STATE,
     as_int,
     bin_of,
     decref,
@@ -44,13 +43,12 @@ from facula.runtime.native import (
 )
 from facula.runtime.objects import TensorBase
 
-
 SLOTS, MOST_INPUTS, MOST_OUTPUTS, MOST_TAIL, ENTRIES = 16, 4, 3, 2, 64
 C_SLOW, C_TABLE = 0, 1
 (E_KEYS, E_ADDRESS, E_N, E_GRAIN, E_OUT, E_BIN, E_NBYTES, E_TAIL, E_TAILS, E_OUTPUTS, E_KINDS, E_DIFFERENTIABLE, E_INFO) = (
     0, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16,
 )  # fmt: skip
-E_HOLDER = E_INFO  # the list that keeps alive what the entry refers to; information for no gradient at all is never asked for
+E_HOLDER = E_INFO  # the list that keeps alive what the entry refers to (nobody asks for the gradient of no input)
 ENTRY = 32
 I_OPERATOR, I_OUTPUTS, I_EDGES, I_EDGE, I_SAVED, I_SAVE = 0, 1, 2, 3, 7, 8
 TENSOR, FLOAT, INTEGER = 0, 1, 2

@@ -100,13 +100,13 @@ def _part(whole: Any, dim: int, start: int, size: int) -> Any:
 
 @cat.gradient
 def _cat_gradient(grad: Any, tensors_layout: Any, dim: Any) -> Any:
-    ndim = max(len(l.shape) for l in tensors_layout)
+    ndim = max(len(own.shape) for own in tensors_layout)
     dim, start, parts = dim % max(1, ndim), 0, []
-    for l in tensors_layout:
-        if l.shape == (0,) and grad._layout.shape != (0,) and ndim != 1:
+    for own in tensors_layout:
+        if own.shape == (0,) and grad._layout.shape != (0,) and ndim != 1:
             parts.append(FUNCTIONS["torch"]["zeros"]((0,), dtype=grad._layout.dtype))
             continue
-        size = l.shape[dim]
+        size = own.shape[dim]
         parts.append(views._narrow(grad, dim, start, size))
         start += size
     return (parts,)

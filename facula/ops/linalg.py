@@ -144,12 +144,15 @@ def _solved(a: Any, b: Any) -> tuple[Any, Any]:
         return np.where(bad[..., None, None], np.nan, np.linalg.solve(mended, b)), info
 
 
-def _singular(info: Any, what: str, action: str) -> LinAlgError:
+def _failed(info: Any, what: str, solving: bool = False) -> LinAlgError:
     failed = info != 0
+    prefix = batch_prefix(failed)
+    if solving:
+        return LinAlgError(f"torch.{what}: {prefix}The solver failed because the input matrix is singular.")
     element = int(info.reshape(-1)[int(np.argmax(failed.reshape(-1)))])
     return LinAlgError(
-        f"{what}: {batch_prefix(failed)}The diagonal element {element} is zero, the {action} could not be completed because "
-        "the input matrix is singular."
+        f"{what}: {prefix}The diagonal element {element} is zero, the inversion could not be completed because the input "
+        "matrix is singular."
     )
 
 
@@ -176,9 +179,26 @@ def _gradient_lu(L: Any, U: Any, to_L: Any, to_U: Any) -> Any:
     return solve_triangular(U.mH, left, upper=False, left=False)
 
 
-def _square_only(what: str, L: Any, U: Any) -> None:
-    if L._layout.shape[-2] != U._layout.shape[-1]:
-        raise NotImplementedError(f"{what}: the gradient of a factorisation of matrices that are not square is not implemented")
+def _gradient_rectangular(L: Any, U: Any, to_L: Any, to_U: Any) -> Any:
+    """The same for L (m, k) and U (k, n): what lies beyond the square part is a product with its factors."""
+    m, k, n = *L._layout.shape[-2:], U._layout.shape[-1]
+    if m < n:  # A2 = L U2
+        square_U, rest, to_rest = U[..., :k], U[..., k:], None
+        if to_U is not None:
+            to_rest = solve_triangular(L.mH, to_U[..., k:], upper=True, unitriangular=True)
+            through = -(to_rest @ rest.mH)
+            to_L, to_U = through if to_L is None else to_L + through, to_U[..., :k]
+        first = _gradient_lu(L, square_U, to_L, to_U)
+        return FUNCTIONS["torch"]["cat"]((first, rest * 0 if to_rest is None else to_rest), -1)
+    if m > n:  # A2 = L2 U
+        square_L, rest, to_rest = L[..., :k, :], L[..., k:, :], None
+        if to_L is not None:
+            to_rest = solve_triangular(U.mH, to_L[..., k:, :], upper=False, left=False)
+            through = -(rest.mH @ to_rest)
+            to_U, to_L = through if to_U is None else to_U + through, to_L[..., :k, :]
+        first = _gradient_lu(square_L, U, to_L, to_U)
+        return FUNCTIONS["torch"]["cat"]((first, rest * 0 if to_rest is None else to_rest), -2)
+    return _gradient_lu(L, U, to_L, to_U)
 
 
 @operator(name="linalg_lu", function=False)
@@ -196,8 +216,7 @@ _lu.operator.differentiable_outputs = (1, 2)
 
 @_lu.joint_gradient("A")
 def _(grads: Any, out0: Any, out1: Any, out2: Any) -> Any:
-    _square_only("linalg.lu", out1, out2)
-    return (out0 @ _gradient_lu(out1, out2, grads[1], grads[2]),)
+    return (out0 @ _gradient_rectangular(out1, out2, grads[1], grads[2]),)
 
 
 @composite(namespaces=LINALG, out=True)
@@ -222,9 +241,8 @@ _lu_factor.operator.differentiable_outputs = (0,)
 @_lu_factor.joint_gradient("A")
 def _(grads: Any, out0: Any, out1: Any) -> Any:
     P, L, U = lu_unpack(out0, out1)
-    _square_only("linalg.lu_factor", L, U)
-    below = lower_mask(U, -1)
-    return (P @ _gradient_lu(L, U, grads[0] * below, grads[0] * (1 - below)),)
+    k = L._layout.shape[-1]
+    return (P @ _gradient_rectangular(L, U, grads[0][..., :k], grads[0][..., :k, :]),)
 
 
 @composite(namespaces=LINALG, out=True)
@@ -245,11 +263,11 @@ def lu_unpack(LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_piv
     empty = FUNCTIONS["torch"]["empty"]((0,), dtype=own.dtype, device=own.device)
     P = fresh(permutation(host(LU_pivots, "lu_unpack"), m), LU_data) if unpack_pivots else empty
     if not unpack_data:
-        return P, empty, empty
+        return return_types.lu_unpack(P, empty, empty)
     ones = FUNCTIONS["torch"]["ones"]((m, k), dtype=real_of(LU_data), device=own.device)
     unit = FUNCTIONS["torch"]["eye"](m, k, dtype=own.dtype, device=own.device)
     upper = FUNCTIONS["torch"]["ones"]((k, n), dtype=real_of(LU_data), device=own.device)
-    return P, LU_data[..., :k] * ones.tril(-1) + unit, LU_data[..., :k, :] * upper.triu()
+    return return_types.lu_unpack(P, LU_data[..., :k] * ones.tril(-1) + unit, LU_data[..., :k, :] * upper.triu())
 
 
 @composite(namespaces=LINALG, out=True)
@@ -347,7 +365,7 @@ def _inverse(A: Any, check: bool, what: str) -> Any:
     own = host(A, what)
     found, info = _solved(own, np.broadcast_to(np.eye(own.shape[-1], dtype=own.dtype), own.shape))
     if check and info.any():
-        raise _singular(info, what, "inversion")
+        raise _failed(info, what)
     return fresh(found, A), fresh(np.asarray(info), A, dt.int32)
 
 
@@ -382,7 +400,7 @@ def _solve(A: Any, B: Any, check: bool, what: str) -> Any:
     """(X, info) with A X = B, for matrices B and batches that broadcast."""
     found, info = _solved(host(A, what), host(B, what))
     if check and info.any():
-        raise _singular(info, what, "solve")
+        raise _failed(info, what, True)
     return fresh(found, A), fresh(np.asarray(info), A, dt.int32)
 
 

@@ -360,13 +360,13 @@ def _square(input: Any, target: Any) -> Any:
 
 
 def _smooth(input: Any, target: Any, beta: Any) -> Any:
-    error = sc.absolute(input - target)
-    return sc.select(error < beta, error * error * 0.5 / beta, error - beta * 0.5)
+    apart = input - target
+    return sc.select(sc.absolute(apart) < beta, apart * apart * 0.5 / beta, sc.absolute(apart) - beta * 0.5)
 
 
 def _huber(input: Any, target: Any, delta: Any) -> Any:
-    error = sc.absolute(input - target)
-    return sc.select(error <= delta, error * error * 0.5, delta * (error - delta * 0.5))
+    apart = input - target
+    return sc.select(sc.absolute(apart) <= delta, apart * apart * 0.5, delta * (sc.absolute(apart) - delta * 0.5))
 
 
 def _absolute(input: Any, target: Any) -> Any:

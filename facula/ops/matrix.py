@@ -26,7 +26,9 @@ def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = F
     """
     own = layout_of(A, "linalg_matrix_norm", argument="A")
     if own.dtype.kind not in "fc":
-        raise RuntimeError(f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {own.dtype.scalar_name}")
+        raise RuntimeError(
+            f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {own.dtype.scalar_name}"
+        )
     if len(own.shape) < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
     dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
@@ -72,7 +74,9 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, out
     if len(dims) == 2 if dims is not None else len(own.shape) == 2:
         return matrix_norm(A, ord, dims or (-2, -1), keepdim, dtype=dtype, out=out)
     if isinstance(ord, str):
-        raise RuntimeError(f"linalg.norm: Order {ord} is for matrices, but {1 if dims is None else len(dims)} dimensions are given")
+        raise RuntimeError(
+            f"linalg.norm: Order {ord} is for matrices, but {1 if dims is None else len(dims)} dimensions are given"
+        )
     return vector_norm(A, ord, dims, keepdim, dtype=dtype, out=out)
 
 
@@ -117,9 +121,7 @@ def _linalg_cross(input: Any, other: Any, *, dim: int = -1, out: Any = None) -> 
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     axis = normalize_dim(dim, len(a))
     if a[axis] != 3 or b[axis] != 3:
-        raise RuntimeError(
-            f"linalg.cross: inputs dimension {dim} must have length 3. Got {a[axis]} and {b[axis]}"
-        )
+        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {a[axis]} and {b[axis]}")
     shape = broadcast_shapes(a, b)
     found = _cross(input.expand(*shape), other.expand(*shape), axis)
     return found if out is None else FUNCTIONS["internal"]["copy_result"](out, found)
@@ -220,7 +222,10 @@ def tensorsolve(A: Any, B: Any, dims: Sequence[int] | None = None) -> Any:
     """X with tensordot(A, X, X.ndim) = B; `dims` of A are moved to its end first."""
     if dims is not None:
         A = METHODS["movedim"](A, tuple(dims), tuple(range(-len(dims), 0)))
-    shape, rows = layout_of(A, "linalg_tensorsolve", argument="A").shape, layout_of(B, "linalg_tensorsolve", 2, "B").numel
+    shape, rows = (
+        layout_of(A, "linalg_tensorsolve", argument="A").shape,
+        layout_of(B, "linalg_tensorsolve", 2, "B").numel,
+    )
     rest = shape[len(B._layout.shape) :]
     if math.prod(rest) != rows:
         raise RuntimeError(
@@ -240,14 +245,10 @@ def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
 def vander(x: Any, N: int | None = None) -> Any:
     """The Vandermonde matrices: the powers 0, 1, ..., N - 1 of the elements, (*, n) to (*, n, N)."""
     own = layout_of(x, "linalg_vander", argument="x")
-    if not own.shape:
-        raise RuntimeError("linalg.vander: Expected dim >= 1")
-    count = own.shape[-1] if N is None else N
+    count = (own.shape[-1] if own.shape else 1) if N is None else N
     if count < 1:
         raise RuntimeError(f"N must be greater than 1, got {count}")
-    if own.dtype.kind in "b":
-        x = convert(x, dt.int64)
-    elif own.dtype.kind in "iu":
+    if own.dtype.kind in "b" or own.dtype.kind in "iu":
         x = convert(x, dt.int64)
     powers = FUNCTIONS["torch"]["ones"]((*own.shape, 1), dtype=x._layout.dtype, device=own.device)
     if count == 1:
@@ -259,12 +260,19 @@ def vander(x: Any, N: int | None = None) -> Any:
 @composite(namespaces=LINALG, out=True)
 def householder_product(A: Any, tau: Any) -> Any:
     """The first columns of the product of the reflections 1 - tau v v^H, v below the diagonal of the columns of A."""
-    own, t = check_matrix(A, "torch.linalg.householder_product", name="input"), layout_of(tau, "householder_product", 2, "tau")
+    own, t = (
+        check_matrix(A, "torch.linalg.householder_product", name="input"),
+        layout_of(tau, "householder_product", 2, "tau"),
+    )
     m, n = own.shape[-2:]
     if m < n:
-        raise RuntimeError("torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]")
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]"
+        )
     if n < t.shape[-1]:
-        raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]")
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]"
+        )
     torch = FUNCTIONS["torch"]
     one = torch["eye"](m, n, dtype=own.dtype, device=own.device)
     vectors = A * torch["ones"]((m, n), dtype=real_of(A), device=own.device).tril(-1) + one

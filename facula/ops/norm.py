@@ -389,6 +389,8 @@ def batch_norm(
         weight = bias.new_ones((channels,))
     elif bias is None and weight is not None:
         bias = weight.new_zeros((channels,))
+    if not own.numel:
+        return METHODS["clone"](input)
     if (running_mean is None) is not (running_var is None):
         raise RuntimeError("running_mean and running_var must both be given, or neither")
     return _batch_norm(input, weight, bias, running_mean, running_var, bool(training), float(momentum), float(eps))[0]

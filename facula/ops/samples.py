@@ -34,7 +34,7 @@ def maker(seed: int = 0, floating: dt.dtype = dt.float32) -> Make:
         if dtype is None:
             dtype = dt.int64 if integer else floating
         if dtype.kind in "iub":
-            values = generator.integers(int(low) if dtype.is_signed else max(0, int(low)), int(high), shape)
+            values: Any = generator.integers(int(low) if dtype.is_signed else max(0, int(low)), int(high), shape)
         else:
             values = generator.uniform(low, high, shape)
             if dtype.kind == "c":

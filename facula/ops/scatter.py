@@ -7,10 +7,11 @@ from typing import Any
 
 from facula.core import dtype as dt
 from facula.core import shapes
+from facula.ops import along
 from facula.ops import copy as copies
-from facula.ops import index as indexing
 from facula.ops import view as views
 from facula.ops.define import FUNCTIONS, METHODS, composite, layout_of, operator
+from facula.ops.index import _index_put
 from facula.ops.inplace import derived_in_place
 from facula.runtime.objects import TensorBase
 
@@ -21,7 +22,7 @@ torch = FUNCTIONS["torch"]
 def _combined(input: Any, dim: int, index: Any, src: Any, action: str) -> Any:
     """A copy of input with src combined where index points: action 'amin', 'amax' or 'multiply'."""
     out = copies.clone(input)
-    return indexing._scatter_into("scatter_reduce", action, out, dim, index, src)
+    return along._scatter_into("scatter_reduce", action, out, dim, index, src)
 
 
 @_combined.joint_gradient("input", "src")
@@ -29,26 +30,26 @@ def _combined_gradient(grad: Any, input: Any, dim: Any, index: Any, src: Any, ac
     if action == "multiply":
         return _product_gradient(grad, input, dim, index, src)
     here = input == out
-    there = src == indexing.gather(out, dim, index)
-    sharing = indexing.scatter_add(here.to(grad.dtype), dim, index, there.to(grad.dtype))
+    there = src == along.gather(out, dim, index)
+    sharing = along.scatter_add(here.to(grad.dtype), dim, index, there.to(grad.dtype))
     part = grad / torch["clamp"](sharing, min=1)
-    return part * here, indexing.gather(part, dim, index) * there
+    return part * here, along.gather(part, dim, index) * there
 
 
 def _product_gradient(grad: Any, input: Any, dim: Any, index: Any, src: Any) -> tuple[Any, Any]:
     """Products of the other factors, also where one of them is zero."""
     zeros_here, zeros_there = input == 0, src == 0
-    count = indexing.scatter_add(zeros_here.to(grad.dtype), dim, index, zeros_there.to(grad.dtype))
+    count = along.scatter_add(zeros_here.to(grad.dtype), dim, index, zeros_there.to(grad.dtype))
     a, b = torch["where"](zeros_here, 1.0, input), torch["where"](zeros_there, 1.0, src)
     rest = _combined(a, dim, index, b, "multiply")
     by_input = torch["where"](
         zeros_here, torch["where"](count == 1, rest, 0.0), torch["where"](count == 0, rest / a, 0.0)
     )
-    own_count, own_rest = indexing.gather(count, dim, index), indexing.gather(rest, dim, index)
+    own_count, own_rest = along.gather(count, dim, index), along.gather(rest, dim, index)
     by_src = torch["where"](
         zeros_there, torch["where"](own_count == 1, own_rest, 0.0), torch["where"](own_count == 0, own_rest / b, 0.0)
     )
-    return grad * by_input, indexing.gather(grad, dim, index) * by_src
+    return grad * by_input, along.gather(grad, dim, index) * by_src
 
 
 @_combined.sample
@@ -89,14 +90,14 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
         return copies.clone(input)
     start = input
     if not include_self:
-        start = indexing.scatter(input, dim, index, _identity(reduce, input._layout.dtype))
+        start = along.scatter(input, dim, index, _identity(reduce, input._layout.dtype))
     if reduce not in ("sum", "mean"):
         return _combined(start, dim, index, src, {"prod": "multiply"}.get(reduce, reduce))
-    total = indexing.scatter_add(start, dim, index, src)
+    total = along.scatter_add(start, dim, index, src)
     if reduce == "sum":
         return total
     ones = torch["ones_like"] if include_self else torch["zeros_like"]
-    count = indexing.scatter_add(ones(input), dim, index, torch["ones"](index._layout.shape, dtype=input._layout.dtype))
+    count = along.scatter_add(ones(input), dim, index, torch["ones"](index._layout.shape, dtype=input._layout.dtype))
     return torch["div"](
         total, torch["clamp"](count, min=1), rounding_mode=None if input._layout.dtype.kind in "fc" else "floor"
     )
@@ -107,7 +108,7 @@ def index_reduce(input: Any, dim: int, index: Any, source: Any, reduce: str, *, 
     """`scatter_reduce` of whole slices: slices of source are combined with the slices that index names."""
     if reduce not in ("prod", "mean", "amin", "amax"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
-    picked = indexing._index_vector("index_reduce", index)
+    picked = along._index_vector("index_reduce", index)
     dim = shapes.normalize_dim(dim, len(layout_of(input, "index_reduce").shape))
     if not input._layout.shape:
         lifted = index_reduce(
@@ -145,10 +146,10 @@ def put_(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
         return input
     source = views.reshape(source, (-1,))
     if not input._layout.shape:
-        indexing._index_put(views._view(input, (1,)), (places,), source, accumulate)
+        _index_put(views._view(input, (1,)), (places,), source, accumulate)
         return input
     columns = unravel_index(torch["where"](places < 0, places + total, places), input._layout.shape)
-    return indexing._index_put(input, tuple(columns), source, accumulate)
+    return _index_put(input, tuple(columns), source, accumulate)
 
 
 @composite(method=True)

@@ -15,8 +15,19 @@ from facula.core.lazy import numpy as np
 from facula.core.shapes import broadcast_shapes
 from facula.ops.define import FUNCTIONS, METHODS, composite, layout_of, operator
 from facula.ops.linalg import (
-    LINALG, LinAlgError, batch_prefix, check_matrix, diagonal_matrix, eye_like, fresh, host, lower_mask, real_if, real_of,
-    solve, solve_triangular,
+    LINALG,
+    LinAlgError,
+    batch_prefix,
+    check_matrix,
+    diagonal_matrix,
+    eye_like,
+    fresh,
+    host,
+    lower_mask,
+    real_if,
+    real_of,
+    solve,
+    solve_triangular,
 )  # fmt: skip
 from facula.runtime.objects import TensorBase
 
@@ -40,9 +51,11 @@ def _differences(values: Any) -> Any:
 
 # -- QR --------------------------------------------------------------------------------------------------------------
 @operator(name="linalg_qr", function=False)
-def _qr(A: Any, mode: str) -> Any:
+def _qr(A: Any, mode: Any) -> Any:
     """(Q, R)."""
     own = host(A, "linalg.qr")
+    Q: Any
+    R: Any
     m, n = own.shape[-2:]
     if 0 in own.shape:
         k = min(m, n) if mode == "reduced" else m
@@ -64,9 +77,7 @@ def _(grads: Any, out0: Any, out1: Any, mode: str) -> Any:
             "mode='reduced') if you are going to require gradients"
         )
     if mode == "complete" and m > n:
-        raise RuntimeError(
-            "The QR decomposition is not differentiable when mode='complete' and nrows > ncols."
-        )
+        raise RuntimeError("The QR decomposition is not differentiable when mode='complete' and nrows > ncols.")
     Q, R, to_Q, to_R = out0, out1, grads[0], grads[1]
     if m >= n:
         return (_gradient_qr(Q, R, to_Q, to_R),)
@@ -75,7 +86,7 @@ def _(grads: Any, out0: Any, out1: Any, mode: str) -> Any:
     to_U = to_V = None
     if to_R is not None:
         to_U, to_V = to_R[..., :m], to_R[..., m:]
-        through = Q @ to_V @ V.mH
+        through = Q @ (V @ to_V.mH)
         to_Q = through if to_Q is None else to_Q + through
     first = _gradient_qr(Q, U, to_Q, to_U)
     rest = Q @ to_V if to_V is not None else V.new_zeros(()).expand(*Q._layout.shape[:-1], n - m)
@@ -84,7 +95,7 @@ def _(grads: Any, out0: Any, out1: Any, mode: str) -> Any:
 
 def _gradient_qr(Q: Any, R: Any, to_Q: Any, to_R: Any) -> Any:
     """(gQ + Q sym(triu(gR R^H - Q^H gQ))) R^-H where R is square."""
-    inner = 0
+    inner: Any = 0
     if to_R is not None:
         inner = to_R @ R.mH
     if to_Q is not None:
@@ -120,7 +131,7 @@ def _qr_of_torch(input: Any, some: bool = True) -> Any:
 
 # -- eigenvalues -----------------------------------------------------------------------------------------------------
 @operator(name="linalg_eigh", function=False)
-def _eigh(A: Any, UPLO: str) -> Any:
+def _eigh(A: Any, UPLO: Any) -> Any:
     """(eigenvalues, eigenvectors)."""
     own = host(A, "linalg.eigh")
     if own.size and not np.isfinite(own).all():
@@ -135,7 +146,7 @@ def _eigh(A: Any, UPLO: str) -> Any:
 @_eigh.joint_gradient("A")
 def _(grads: Any, out0: Any, out1: Any) -> Any:
     """V (diag(gL) + (V^H gV) / (L_j - L_i)) V^H."""
-    inner = 0
+    inner: Any = 0
     if grads[1] is not None:
         off = 1 - eye_like(out0)
         inner = (out1.mH @ grads[1]) * off / _differences(out0)
@@ -183,7 +194,7 @@ def _eig(A: Any) -> Any:
 @_eig.joint_gradient("A")
 def _(grads: Any, A_layout: Any, out0: Any, out1: Any) -> Any:
     """V^-H (diag(gL) + (V^H gV - V^H V diag(Re V^H gV)) / conj(L_j - L_i)) V^H."""
-    inner = 0
+    inner: Any = 0
     if grads[1] is not None:
         turned = out1.mH @ grads[1]
         lengths = turned.diagonal(0, -2, -1).real.unsqueeze(-2)
@@ -224,9 +235,9 @@ def _(grads: Any, A_layout: Any, out0: Any, out1: Any, out2: Any) -> Any:
     U, S, Vh = out0[..., :k], out1, out2[..., :k, :]
     to_U = grads[0][..., :k] if grads[0] is not None else None
     to_Vh = grads[2][..., :k, :] if grads[2] is not None else None
-    inner = diagonal_matrix(grads[1]) if grads[1] is not None else 0
+    inner: Any = diagonal_matrix(grads[1]) if grads[1] is not None else 0
     gaps = _differences(S * S)
-    phase = 0
+    phase: Any = 0
     if to_U is not None:
         turned = U.mH @ to_U
         inner = inner + (turned - turned.mH) * (1 - eye_like(S)) / gaps * S.unsqueeze(-2)
@@ -262,7 +273,9 @@ def svd(A: Any, full_matrices: bool = True, *, driver: str | None = None) -> Any
 
 def _no_driver(driver: str | None, what: str) -> None:
     if driver is not None:
-        raise RuntimeError(f"{what}: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+        raise RuntimeError(
+            f"{what}: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
 
 
 @composite(namespaces=LINALG, out=True)
@@ -305,7 +318,7 @@ def _spectrum(A: Any, hermitian: bool) -> Any:
 def _pinv(A: Any, atol: Any, rtol: Any, hermitian: bool) -> Any:
     own = A._layout
     if own.numel == 0:
-        return METHODS["new_zeros"](A, (*own.shape[:-2], own.shape[-1], own.shape[-2]))
+        return A.new_zeros((*own.shape[:-2], own.shape[-1], own.shape[-2]))
     if hermitian:
         L, V = _eigh(A, "L")
         size = L.abs()
@@ -322,7 +335,6 @@ def _pinv(A: Any, atol: Any, rtol: Any, hermitian: bool) -> Any:
 def _(grad: Any, A: Any, out: Any) -> Any:
     """-P^H g P^H + (1 - A P) g^H P P^H + P^H P g^H (1 - P A)."""
     P, Ph, gh = out, out.mH, grad.mH
-    m, n = A._layout.shape[-2:]
     total = -(Ph @ grad @ Ph)
     left = gh @ P @ Ph
     total = total + left - A @ (P @ left)
@@ -418,7 +430,7 @@ def _(grad: Any, A: Any, B: Any, needs: Any) -> Any:
     return -(Ph @ g @ Ph) + left - A @ (P @ left) + right - (right @ P) @ A, to_B
 
 
-@composite(namespaces=LINALG)
+@composite(namespaces=LINALG, out=True)
 def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """(solution, residuals, rank, singular_values) of min |A X - B|, A (*, m, n), B (*, m, k) or vectors (*, m).
 
@@ -433,7 +445,11 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
             f"torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype {a.dtype.scalar_name} "
             f"and other's dtype {b.dtype.scalar_name}"
         )
-    vector = len(b.shape) == 1 or (len(a.shape) - 1 == len(b.shape) and b.shape == a.shape[:-1])
+    if not 0 <= len(a.shape) - len(b.shape) <= 1:
+        raise RuntimeError(
+            "torch.linalg.lstsq: input.dim() must be greater or equal to other.dim() and (input.dim() - other.dim()) <= 1"
+        )
+    vector = len(a.shape) - 1 == len(b.shape)
     right = B.unsqueeze(-1) if vector else B
     if right._layout.shape[-2] != a.shape[-2]:
         raise RuntimeError(
@@ -446,11 +462,10 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
     solution, rank, spectrum = _lstsq(wide, right, rcond)
     m, n = a.shape[-2:]
     driver = driver or "gelsy"
-    full = m > n and (driver == "gels" or bool((rank == n).all()))
-    residuals = (
-        METHODS["square"]((wide @ solution - right).abs()).sum(-2).detach() if full
-        else A.new_empty((0,), dtype=real_of(A))
-    )  # fmt: skip
+    if driver != "gelsy" and m > n and (driver == "gels" or bool((rank == n).all())):
+        residuals = METHODS["square"]((wide @ solution - right).abs()).sum(-2)
+    else:
+        residuals = A.new_empty((0,), dtype=real_of(A))
     if driver == "gels":
         rank = FUNCTIONS["torch"]["empty"]((0,), dtype=dt.int64)
     if driver not in ("gelsd", "gelss"):

@@ -13,6 +13,7 @@ A view remembers its base, so that changing either in place is seen by the other
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from facula.core import dtype as dt
@@ -529,7 +530,7 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> Any:
         base, extra = divmod(total, indices_or_sections)
         return split(input, [base + (i < extra) for i in range(indices_or_sections)], dim)
     cuts = [0, *indices_or_sections, total]
-    return tuple([slice_dim(input, dim, a, b, 1) for a, b in zip(cuts, cuts[1:], strict=False)])
+    return tuple([slice_dim(input, dim, a, b, 1) for a, b in pairwise(cuts)])
 
 
 @composite(method=True)
@@ -587,7 +588,7 @@ def _parts_along(name: str, least: int, axis: Callable[[int], int]) -> None:
         return tensor_split(input, indices_or_sections, dim)
 
     function.__name__ = name
-    function.__doc__ = f"`tensor_split` along dimension {axis(3)} ({name[0]} for {dict(h='horizontally', v='vertically', d='in depth')[name[0]]})."
+    function.__doc__ = f"`tensor_split` along dimension {axis(3)} as NumPy's."
     composite(name, method=True)(function)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -79,8 +80,12 @@ class Adam(Optimizer):
         """Update the parameters that have gradients."""
         loss = closure() if closure is not None else None
         for position, group in enumerate(self.param_groups):
-            self._fused_step(position, lambda key, g=group: rule(g["amsgrad"]), _numbers, True)
+            self._fused_step(position, functools.partial(_rule_of, group), _numbers, True)
         return loss
+
+
+def _rule_of(group: dict[str, Any], key: Any) -> Update:
+    return rule(group["amsgrad"])
 
 
 def _numbers(group: dict[str, Any], step: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,7 @@ class LBFGS(Optimizer):
             p.add_(direction[at : at + count].view(p.shape), alpha=float(length))
             at += count
 
-    def _evaluate(self, closure: Callable[[], Any], start: list[Any], length: Any, direction: Any) -> tuple[float, Any]:
+    def _evaluate(self, closure: Callable[[], Any], start: list[Any], direction: Any, length: Any) -> tuple[float, Any]:
         """Loss and gradient at a distance from `start`; the parameters are put back."""
         self._move(length, direction)
         loss, gradient = float(closure()), self._gradient()
@@ -95,7 +96,7 @@ class LBFGS(Optimizer):
                 if group["line_search_fn"] != "strong_wolfe":
                     raise RuntimeError("only 'strong_wolfe' is supported")
                 start = [p.detach().clone() for p in self._params]
-                search = _Search(lambda t, s=start, d=direction: self._evaluate(evaluate, s, t, d), direction, loss, gradient, slope)
+                search = _Search(functools.partial(self._evaluate, evaluate, start, direction), direction, loss, gradient, slope)
                 loss, gradient, length, used = search.run(length, group["max_eval"] - evaluations)
                 self._move(length, direction)
             else:

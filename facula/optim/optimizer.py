@@ -6,6 +6,7 @@ body (`fused.Update`) and call `self._fused_step`.
 
 from __future__ import annotations
 
+import ctypes
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -372,7 +373,7 @@ class _Prepare:
 
     def follow(self) -> None:
         """The same step as the eager one before."""
-        self.own.hyper[:] = self.batch.hyper[:]
+        ctypes.memmove(self.own.hyper, self.batch.hyper, ctypes.sizeof(self.own.hyper))
 
 
 def _float32() -> Any:
@@ -453,8 +454,6 @@ def check(condition: Any, what: str, value: Any) -> None:
 
 def single(value: float) -> float:
     """The number in single precision, in which running numbers are saved."""
-    import ctypes
-
     return ctypes.c_float(value).value
 
 

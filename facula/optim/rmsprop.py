@@ -83,8 +83,12 @@ class RMSprop(Optimizer):
         """Update the parameters that have gradients."""
         loss = closure() if closure is not None else None
         for position, group in enumerate(self.param_groups):
-            self._fused_step(position, lambda key, g=group: rule(g["momentum"] > 0, g["centered"]), _numbers, True)
+            self._fused_step(position, functools.partial(_rule_of, group), _numbers, True)
         return loss
+
+
+def _rule_of(group: dict[str, Any], key: Any) -> Update:
+    return rule(group["momentum"] > 0, group["centered"])
 
 
 def _numbers(group: dict[str, Any], step: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -73,10 +74,14 @@ class SGD(Optimizer):
         for position, group in enumerate(self.param_groups):
             heavy = group["momentum"] != 0
             self._fused_step(
-                position, lambda key, g=group: rule(g["momentum"] != 0, key == "first", g["nesterov"]), _numbers, False,
+                position, functools.partial(_rule_of, group), _numbers, False,
                 (lambda state: "later" if state.get("momentum_buffer") is not None else "first") if heavy else None,
             )  # fmt: skip
         return loss
+
+
+def _rule_of(group: dict[str, Any], key: Any) -> Update:
+    return rule(group["momentum"] != 0, key == "first", group["nesterov"])
 
 
 def _numbers(group: dict[str, Any], step: int) -> list[float]:

@@ -1,0 +1,1 @@
+"""What runs underneath: memory, native objects, threads, launches, random streams."""

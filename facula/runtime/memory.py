@@ -32,6 +32,8 @@ def size_class(nbytes: int) -> int:
     """The size of the block that holds `nbytes`: multiples of 64 up to 4 KB, then eight classes an octave."""
     if nbytes <= 4096:
         return max(64, (nbytes + 63) & ~63)
+    if nbytes > LARGEST:
+        raise RuntimeError(f"Storage size calculation overflowed: no memory holds {nbytes} bytes")
     step = 1 << (nbytes.bit_length() - 4)
     return (nbytes + step - 1) & -step
 
@@ -45,8 +47,6 @@ def bin_address(nbytes: int) -> int:
     block = size_class(nbytes)
     found = _bins.get(block)
     if found is None:
-        if block > LARGEST:
-            raise RuntimeError(f"Storage size calculation overflowed: no memory holds {nbytes} bytes")
         record = (ctypes.c_int64 * 2)(0, block)
         _kept.append(record)
         found = _bins[block] = ctypes.addressof(record)

@@ -7,6 +7,7 @@ addresses. Methods of tensors live above (`facula.tensor`), which registers its 
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from facula.core import settings
@@ -31,6 +32,7 @@ class ReferenceStorage:
     views: int
     borrow: ClassVar[Any]
     resize: ClassVar[Any]
+    move: ClassVar[Any]
 
     if TYPE_CHECKING:
 
@@ -94,15 +96,15 @@ _new = object.__new__
 
 def _initialise(self: Any, nbytes: int, device: Any = CPU) -> None:
     self.nbytes, self.version, self.views, self.owner, self.device = nbytes, 0, 0, None, device
-    if device is CPU:
+    self.block = self.data = 0
+    if device is CPU:  # other devices keep geometry without memory
         if REFERENCE:
-            self.block = memory.size_class(nbytes)
-            self.data = memory.allocate(self.block)
+            block = memory.size_class(nbytes)
+            self.data = memory.allocate(block)
         else:
-            self.block = memory.bin_address(nbytes)
-            self.data = memory.take(self.block)
-    else:  # meta: geometry without memory
-        self.block = self.data = 0
+            block = memory.bin_address(nbytes)
+            self.data = memory.take(block)
+        self.block = block  # last: a storage that got no memory has none to give back
 
 
 def _borrow(address: int, nbytes: int, owner: Any) -> Any:
@@ -114,17 +116,31 @@ def _borrow(address: int, nbytes: int, owner: Any) -> Any:
 
 
 def _resize(self: Any, nbytes: int) -> None:
-    """Change the size, keeping the bytes that fit. Tensors over it must read `data` again."""
+    """Change the size, keeping the bytes that fit. The tensor that asked must read `data` again."""
     import ctypes
 
     replacement = Storage(nbytes, self.device)
     if self.data and replacement.data:
         ctypes.memmove(replacement.data, self.data, min(self.nbytes, nbytes))
-    for field in ("data", "block", "owner"):
-        mine, theirs = getattr(self, field), getattr(replacement, field)
+    _exchange(self, replacement, sys.getrefcount(self) > _ALONE)
+
+
+def _move(self: Any, address: int, owner: Any) -> None:
+    """Go over to memory that belongs to `owner`, which holds a copy. The tensor that asked must read `data` again."""
+    _exchange(self, Storage.borrow(address, self.nbytes, owner), sys.getrefcount(self) > _ALONE)
+
+
+def _exchange(self: Any, other: Any, shared: bool) -> None:
+    """Swap memory with another storage, which dies with the old memory unless other tensors still look at that."""
+    for field in ("data", "block", "owner", "nbytes"):
+        mine, theirs = getattr(self, field), getattr(other, field)
         setattr(self, field, theirs)
-        setattr(replacement, field, mine)
-    self.nbytes, replacement.nbytes = nbytes, self.nbytes
+        setattr(other, field, mine)
+    if shared:
+        self.owner = other if self.owner is None else (self.owner, other)
+
+
+_ALONE = 3  # references to a storage of one tensor while a method of it runs: the tensor's, `self`, and the count's own
 
 
 if TYPE_CHECKING:
@@ -145,7 +161,7 @@ else:
     Storage, TensorBase, NodeBase = native.types.storage, native.types.tensor, native.types.node
     next_sequence = native.types.next_sequence
 
-Storage.__init__, Storage.borrow, Storage.resize = _initialise, staticmethod(_borrow), _resize
+Storage.__init__, Storage.borrow, Storage.resize, Storage.move = _initialise, staticmethod(_borrow), _resize, _move
 _tensor_class: Any = TensorBase
 
 

@@ -9,4 +9,4 @@ from facula.ops import all_families as _all_families
 from facula.ops.define import FUNCTIONS as _FUNCTIONS
 
 globals().update(_FUNCTIONS["torch.special"])
-__all__ = sorted(_FUNCTIONS["torch.special"])  # noqa: PLE0605
+__all__ = sorted(_FUNCTIONS["torch.special"])

@@ -13,13 +13,10 @@ from facula.core.device import device as Device
 from facula.core.device import get_default_device
 from facula.core.layout import CPU, layout
 from facula.core.shapes import check_sizes
-from facula.kernel.language import f32, f64, i64, kernel, ptr, specialise
-from facula.kernel.types import Type
-from facula.kernel.values import as_pointer, cast, load
 from facula.ops.copy import clone, convert, copy_result, resize_output, strided_like, write_number
 from facula.ops.define import composite, publish
 from facula.ops.dispatch import Launch, host_write
-from facula.ops.kernels.pointwise import KERNEL_TYPES
+from facula.ops.kernels.ramp import ramp, ramp_f32
 from facula.ops.view import sizes_of
 from facula.runtime.objects import Storage, TensorBase, new_tensor, wrap
 
@@ -194,42 +191,6 @@ def _number_dtype(value: Any) -> dt.dtype:
 
 
 # -- ranges ----------------------------------------------------------------------------------------------------------
-@specialise
-def ramp(code: str) -> Any:
-    """start + i * step; `middle` and `end` serve linspace, whose second half counts back from the end."""
-    element: Type = KERNEL_TYPES[code]
-    compute = f64 if element.kind == "f" else i64
-
-    @kernel
-    def ramp(slots: ptr(i64), lo: i64, hi: i64):
-        out = load(as_pointer(slots, ptr(element)))
-        numbers = as_pointer(slots, compute)
-        start, step, end = load(numbers, 1), load(numbers, 2), load(numbers, 3)
-        middle, last = load(slots, 4), load(slots, 5)
-        for i in range(lo, hi):
-            if i < middle:
-                out[i] = cast(start + cast(i, compute) * step, element)
-            else:
-                out[i] = cast(end - cast(last - i, compute) * step, element)
-
-    return ramp
-
-
-@specialise
-def ramp_f32() -> Any:
-    """linspace in single precision throughout, as its users' numbers expect."""
-
-    @kernel
-    def ramp_f32(out: ptr(f32), start: f32, step: f32, end: f32, middle: i64, last: i64, lo: i64, hi: i64):
-        for i in range(lo, hi):
-            if i < middle:
-                out[i] = start + f32(i) * step
-            else:
-                out[i] = end - f32(last - i) * step
-
-    return ramp_f32
-
-
 def _bounds(name: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any, Any]:
     values = [a.item() if isinstance(a, TensorBase) else a for a in args]
     if len(values) == 1 and "end" not in named:
@@ -404,7 +365,8 @@ def _write(made: Any, flat: list[Any], target: dt.dtype) -> None:
                 _check_range(flat, target)
             elif target.kind == "b":
                 flat = [bool(x) for x in flat]
-            (_FORMATS[code] * len(flat)).from_address(made._data)[:] = flat
+            element: Any = _FORMATS[code]
+            (element * len(flat)).from_address(made._data)[:] = flat
         except (TypeError, OverflowError) as error:
             raise type(error)(f"cannot make a {target} tensor from this data: {error}") from None
         return
@@ -423,7 +385,7 @@ def _check_range(flat: list[int], target: dt.dtype) -> None:
     for x in flat:
         if not low <= x <= high:
             if target.itemsize == 8:
-                raise RuntimeError("Overflow when unpacking long")
+                raise ValueError("Overflow when unpacking long long")
             raise RuntimeError(f"value cannot be converted to type {target.name} without overflow")
 
 
@@ -442,22 +404,33 @@ def _kind_of(flat: list[Any]) -> dt.dtype:
     return dt.get_default_dtype()
 
 
+_MOST_DIMENSIONS = 128
+
+
 def flatten(data: Any) -> tuple[tuple[int, ...], list[Any]]:
     """(shape, elements row by row) of nested sequences; torch's errors for ragged data and foreign objects."""
     shape: list[int] = []
     level = [data]
+    outside: list[Any] = []  # what the first element is nested in
     while True:
         first = level[0] if level else None
         if isinstance(first, TensorBase) and first._layout.shape:
             level = [x.tolist() if isinstance(x, TensorBase) else x for x in level]
             first = level[0]
+        if isinstance(first, (dict, set, frozenset)):
+            raise RuntimeError(f"Could not infer dtype of {type(first).__name__}")
         if isinstance(first, (str, bytes)) or (first is None and level):
             if first is None:
                 raise RuntimeError("Could not infer dtype of NoneType")
             raise TypeError(f"new(): invalid data type '{type(first).__name__}'")
         if not hasattr(first, "__len__") or isinstance(first, TensorBase):
             break
-        length = len(first)
+        if any(first is outer for outer in outside):
+            raise TypeError("new(): self-referential lists are incompatible")
+        if len(outside) == _MOST_DIMENSIONS:
+            raise ValueError(f"too many dimensions '{type(first).__name__}'")
+        outside.append(first)
+        length = len(first)  # type: ignore[arg-type]
         below: list[Any] = []
         for item in level:
             if not hasattr(item, "__len__"):
@@ -478,6 +451,8 @@ def flatten(data: Any) -> tuple[tuple[int, ...], list[Any]]:
             continue
         if isinstance(item, TensorBase) or hasattr(item, "item"):
             level[i] = item.item()
+        elif isinstance(item, (str, bytes)):
+            raise TypeError(f"new(): invalid data type '{kind.__name__}'")
         elif hasattr(item, "__len__"):
             raise ValueError(f"expected a number at dim {len(shape)} (got a sequence of length {len(item)})")
         elif (
@@ -522,3 +497,29 @@ def asarray(
     if copy and made is obj:
         made = clone(made)
     return require_grad(made) if requires_grad else made
+
+
+def to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, bool, Any]:
+    """What the arguments of `Tensor.to` say: (dtype, device, copy, memory format)."""
+    dtype, device = kwargs.pop("dtype", None), kwargs.pop("device", None)
+    copy, memory_format = kwargs.pop("copy", False), kwargs.pop("memory_format", None)
+    kwargs.pop("non_blocking", None)
+    other = kwargs.pop("other", None)
+    if kwargs:
+        raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
+    positional = [a for a in args if not isinstance(a, bool)]
+    flags = [a for a in args if isinstance(a, bool)]
+    if len(flags) > 1:
+        copy = flags[1]
+    for a in positional:
+        if isinstance(a, dt.dtype):
+            dtype = a
+        elif isinstance(a, TensorBase):
+            other = a
+        elif isinstance(a, (str, Device, int)):
+            device = a if not isinstance(a, int) else f"cuda:{a}"
+        elif a is not None:
+            raise TypeError(f"to() received an invalid argument of type {type(a).__name__}")
+    if other is not None:
+        dtype, device = other._layout.dtype, other._layout.device
+    return dtype, None if device is None else device_of(device), copy, memory_format

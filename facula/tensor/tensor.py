@@ -13,9 +13,9 @@ from facula.core.layout import CPU, Size
 from facula.engine.graph import Removable, edge_of, meta_of
 from facula.ops import copy as copies
 from facula.ops import view as views
-from facula.ops.define import FUNCTIONS, METHODS, on_method
+from facula.ops.define import FUNCTIONS, METHODS
 from facula.runtime.objects import Storage, TensorBase, register_tensor_class, wrap
-from facula.tensor import creation, interop
+from facula.tensor import creation, interop, methods
 
 
 class Tensor(TensorBase):
@@ -284,35 +284,6 @@ class Tensor(TensorBase):
         """The conjugate transpose of the last two dimensions."""
         return FUNCTIONS["torch"]["adjoint"](self)
 
-    def fill_diagonal_(self, fill_value: Any, wrap: bool = False) -> Tensor:
-        """Write one number on the main diagonal; with wrap, again below each block of a tall matrix."""
-        shape, stride = self._layout.shape, self._layout.stride
-        if len(shape) < 2:
-            raise RuntimeError("dimensions must larger than 1")
-        if len(shape) > 2 and len(set(shape)) > 1:
-            raise RuntimeError("all dimensions of input must be of equal length")
-        count = min(shape)
-        copies.fill_(views.as_strided(self, (count,), (sum(stride),), self.storage_offset()), fill_value)
-        if wrap and len(shape) == 2 and shape[0] > shape[1] + 1:
-            for start in range(shape[1] + 1, shape[0], shape[1] + 1):
-                copies.fill_(views.diagonal(views._narrow(self, 0, start, shape[0] - start)), fill_value)
-        return self
-
-    def apply_(self, callable: Any) -> Tensor:
-        """Replace each element by callable(element); slow, in Python."""
-        values = [callable(x) for x in self.reshape(-1).tolist()]  # type: ignore[attr-defined]
-        copies.copy_(self, creation.tensor(values, dtype=self._layout.dtype).reshape(self._layout.shape))
-        return self
-
-    def map_(self, other: Any, callable: Any) -> Tensor:
-        """Replace each element by callable(element, element of other); slow, in Python."""
-        pairs = zip(self.reshape(-1).tolist(), other.expand(self._layout.shape).reshape(-1).tolist(), strict=True)  # type: ignore[attr-defined]
-        copies.copy_(
-            self,
-            creation.tensor([callable(a, b) for a, b in pairs], dtype=self._layout.dtype).reshape(self._layout.shape),
-        )
-        return self
-
     def untyped_storage(self) -> Any:
         """The storage as bytes."""
         from facula.tensor.storage import UntypedStorage
@@ -346,7 +317,7 @@ class Tensor(TensorBase):
     # -- conversions ----------------------------------------------------------------------------------------------
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """The tensor with another dtype or on another device; itself if nothing changes (unless copy=True)."""
-        dtype, device, copy, memory_format = _to_arguments(args, kwargs)
+        dtype, device, copy, memory_format = creation.to_arguments(args, kwargs)
         source = self._layout
         result = self
         if device is not None and device is not source.device:
@@ -397,11 +368,8 @@ class Tensor(TensorBase):
             address = ctypes.addressof(ctypes.c_char.from_buffer(shared))
             ctypes.memmove(address, storage.data, storage.nbytes)
             offset = self._data - storage.data
-            kept, storage.block, storage.data, storage.owner = (storage.data, storage.block), 0, address, shared
-            if kept[1]:
-                from facula.runtime import memory
-
-                memory.release(*kept)
+            del storage
+            self._storage.move(address, shared)
             self._data = address + offset
         return self
 
@@ -441,12 +409,12 @@ class Tensor(TensorBase):
 
     def _hooks_on_node(self) -> dict[int, Any]:
         """The hooks that see the gradient of this non-leaf."""
-        node = self._node
+        node: Any = self._node
         if node.tensor_hooks is None:
             node.tensor_hooks = []
-        for output, hooks in node.tensor_hooks:
+        for output, known in node.tensor_hooks:
             if output == self._output:
-                return hooks  # type: ignore[no-any-return]
+                return known  # type: ignore[no-any-return]
         hooks: dict[int, Any] = {}
         node.tensor_hooks.append((self._output, hooks))
         return hooks
@@ -529,7 +497,7 @@ class Tensor(TensorBase):
 
     def __contains__(self, element: Any) -> bool:
         if isinstance(element, (TensorBase, int, float, complex)):
-            return bool((self == element).any().item())
+            return bool(METHODS["any"](self == element).item())
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 
     def __hash__(self) -> int:
@@ -704,131 +672,9 @@ def _legacy(args: tuple[Any, ...], device: Any, dtype: dt.dtype) -> Any:
     return creation.empty(*(args or (0,)), dtype=dtype, device=device)
 
 
-def _to_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, bool, Any]:
-    dtype, device = kwargs.pop("dtype", None), kwargs.pop("device", None)
-    copy, memory_format = kwargs.pop("copy", False), kwargs.pop("memory_format", None)
-    kwargs.pop("non_blocking", None)
-    other = kwargs.pop("other", None)
-    if kwargs:
-        raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
-    positional = [a for a in args if not isinstance(a, bool)]
-    flags = [a for a in args if isinstance(a, bool)]
-    if len(flags) > 1:
-        copy = flags[1]
-    for a in positional:
-        if isinstance(a, dt.dtype):
-            dtype = a
-        elif isinstance(a, TensorBase):
-            other = a
-        elif isinstance(a, (str, Device, int)):
-            device = a if not isinstance(a, int) else f"cuda:{a}"
-        elif a is not None:
-            raise TypeError(f"to() received an invalid argument of type {type(a).__name__}")
-    if other is not None:
-        dtype, device = other._layout.dtype, other._layout.device
-    return dtype, None if device is None else creation.device_of(device), copy, memory_format
-
-
 def attach_methods() -> None:
     """Give the class its operators: methods by name, and Python's operators."""
-    for name, function in METHODS.items():
-        if name not in Tensor.__dict__:
-            setattr(Tensor, name, _native_method(name, function, None))
-    for name, target in _OPERATORS.items():
-        if target in METHODS:
-            setattr(Tensor, name, _native_method(name, METHODS[target], _operator(METHODS[target], name)))
-    for name, target in _REFLECTED.items():
-        if target in FUNCTIONS["torch"]:
-            setattr(Tensor, name, _reflected(FUNCTIONS["torch"][target], name))
-    on_method(_attach)
-    for name, dtype in (
-        ("float", dt.float32), ("double", dt.float64), ("half", dt.float16), ("bfloat16", dt.bfloat16), ("int", dt.int32), ("long", dt.int64),
-        ("short", dt.int16), ("char", dt.int8), ("byte", dt.uint8), ("bool", dt.bool), ("cfloat", dt.complex64), ("cdouble", dt.complex128),
-        ("chalf", dt.complex32),
-    ):  # fmt: skip
-        setattr(Tensor, name, _converter(name, dtype))
-
-
-def _native_method(name: str, function: Any, slow: Any) -> Any:
-    """A method that native code serves, where the operator has one; the given Python function otherwise."""
-    from facula.ops.elementwise import NATIVE
-
-    found = NATIVE.get(function) if type(function).__name__ == "builtin_function_or_method" else None
-    if found is None:
-        return slow or function
-    from facula.ops import fastpath
-
-    operator, general = found
-    made = fastpath.method(Tensor, name, operator.table, len(operator.inputs), slow or general, function.__doc__)
-    if made is None:
-
-        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return function(self, *args, **kwargs)
-
-        return slow or method
-    return made
-
-
-_OPERATORS = {
-    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "div", "__floordiv__": "floor_divide", "__mod__": "remainder",
-    "__pow__": "pow", "__matmul__": "matmul", "__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor",
-    "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift", "__radd__": "add", "__rmul__": "mul", "__rand__": "bitwise_and",
-    "__ror__": "bitwise_or", "__rxor__": "bitwise_xor", "__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge", "__eq__": "eq",
-    "__ne__": "ne", "__neg__": "neg", "__idiv__": "div_", "__div__": "div", "__invert__": "bitwise_not", "__abs__": "abs", "__pos__": "positive", "__iadd__": "add_",
-    "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_", "__ifloordiv__": "floor_divide_", "__imod__": "remainder_",
-    "__ipow__": "pow_", "__iand__": "bitwise_and_", "__ior__": "bitwise_or_", "__ixor__": "bitwise_xor_",
-    "__ilshift__": "bitwise_left_shift_", "__irshift__": "bitwise_right_shift_",
-}  # fmt: skip
-_REFLECTED = {
-    "__rsub__": "sub", "__rtruediv__": "div", "__rdiv__": "div", "__rfloordiv__": "floor_divide", "__rmod__": "remainder", "__rpow__": "pow",
-    "__rmatmul__": "matmul", "__rlshift__": "bitwise_left_shift", "__rrshift__": "bitwise_right_shift",
-}  # fmt: skip
-
-
-def _operand(other: Any) -> bool:
-    return isinstance(other, (TensorBase, bool, int, float, complex)) or type(other).__module__ == "numpy"
-
-
-def _operator(function: Any, name: str) -> Any:
-    if name in ("__neg__", "__invert__", "__abs__", "__pos__"):
-        return function
-
-    def method(self: Any, other: Any) -> Any:
-        if not isinstance(other, (TensorBase, float, int)):
-            if not _operand(other):
-                return NotImplemented
-            if type(other).__module__ == "numpy":
-                other = interop.from_array(other) if getattr(other, "ndim", 0) else other.item()
-        return function(self, other)
-
-    method.__name__ = name
-    return method
-
-
-def _reflected(function: Any, name: str) -> Any:
-    def method(self: Any, other: Any) -> Any:
-        if not _operand(other):
-            return NotImplemented
-        if type(other).__module__ == "numpy":
-            other = interop.from_array(other) if getattr(other, "ndim", 0) else other.item()
-        return function(other, self)
-
-    method.__name__ = name
-    return method
-
-
-def _converter(name: str, dtype: dt.dtype) -> Any:
-    def method(self: Any, memory_format: Any = None) -> Any:
-        return self.to(dtype)
-
-    method.__name__ = name
-    method.__doc__ = f"The tensor with dtype {dtype}."
-    return method
-
-
-def _attach(name: str, function: Any) -> None:
-    """An operator defined after the class: its method at once."""
-    setattr(Tensor, name, _native_method(name, function, None))
+    methods.attach(Tensor)
 
 
 register_tensor_class(Tensor)

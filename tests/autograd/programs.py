@@ -755,7 +755,7 @@ def views_under_no_grad(t):
 @program
 def several_outputs(t):
     x = leaf(t, 1.0, 2.0, 3.0, 4.0)
-    a, b = (x * 1).chunk(2)
+    a, _ = (x * 1).chunk(2)
     c, d = (x * 1).unbind()[:2]
     (a.sum() + d).backward()
     return a, c, d, x.grad
@@ -848,7 +848,7 @@ def second_order_in_place(t):
 @program
 def split_outputs(t):
     x = leaf(t, 1.0, 2.0, 3.0, 4.0)
-    a, b, c, d = x.unbind()
+    a, b, c, _ = x.unbind()
     (a * c).backward()
     values, places = (x * 1).sort(descending=True)
     values[0].backward()
@@ -862,7 +862,7 @@ def unused_outputs(t):
     x = leaf(t, 1.0, 2.0, 3.0)
     value, place = x.max(0)
     value.backward()
-    a, b = (x * x).split([1, 2])
+    _, b = (x * x).split([1, 2])
     b.sum().backward()
     return x.grad, place
 

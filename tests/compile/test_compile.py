@@ -170,7 +170,8 @@ def test_numbers_in_closures() -> None:
         return x * scale + table["shift"]
 
     compiled, x = facula.compile(f), facula.randn(4)
-    for scale in (2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 2.0, 2.0):
+    for value in (2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 2.0, 2.0):
+        scale = value
         assert compiled(x).tolist() == f(x).tolist()
     for shift in (1.0, 5.0, 5.0, 5.0, 7.0):
         table["shift"] = shift

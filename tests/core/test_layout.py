@@ -76,7 +76,16 @@ def test_size_agrees_with_torch() -> None:
     torch = pytest.importorskip("torch")
     for shape in ((), (1,), (2, 3)):
         ours, theirs = Size(shape), torch.Size(shape)
-        for act in (repr, len, hash, tuple, lambda s: s.numel(), lambda s: s + (1,), lambda s: s[::-1], lambda s: s[:1]):
+        for act in (
+            repr,
+            len,
+            hash,
+            tuple,
+            lambda s: s.numel(),
+            lambda s: s + (1,),
+            lambda s: s[::-1],
+            lambda s: s[:1],
+        ):
             assert act(ours) == act(theirs)
             assert repr(act(ours)) == repr(act(theirs))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import random
 import threading
 from collections.abc import Iterator
@@ -43,10 +44,12 @@ def test_size_classes() -> None:
 
 
 def test_memory_is_aligned_and_apart() -> None:
-    tensors = [torch.empty(n, dtype=torch.uint8) for n in (1, 2, 63, 64, 65, 1000, 5000, 1 << 20, 3 << 20) for _ in range(5)]
+    tensors = [
+        torch.empty(n, dtype=torch.uint8) for n in (1, 2, 63, 64, 65, 1000, 5000, 1 << 20, 3 << 20) for _ in range(5)
+    ]
     spans = sorted((t.data_ptr(), t.numel()) for t in tensors)
     assert all(start % 64 == 0 for start, _ in spans)
-    for (start, size), (following, _) in zip(spans, spans[1:], strict=False):
+    for (start, size), (following, _) in itertools.pairwise(spans):
         assert start + size <= following
 
 
@@ -117,7 +120,7 @@ def test_a_recording_keeps_its_blocks(limit: Any) -> None:
 
 def test_more_than_there_is() -> None:
     for size in (10**15, 2**60):
-        with pytest.raises(RuntimeError, match="not enough memory: you tried to allocate|overflow"):
+        with pytest.raises(RuntimeError, match=r"not enough memory: you tried to allocate|overflow"):
             torch.empty(size)
     for size in (2**62, 2**63, 2**80, (2**40, 2**40)):
         with pytest.raises((RuntimeError, TypeError)):
@@ -154,6 +157,43 @@ def test_storages_are_resized_in_place() -> None:
     assert s.nbytes == 1 << 20 and ctypes.string_at(s.data, 64) == b"\7" * 64
     s.resize(8)
     assert s.nbytes == 8 and ctypes.string_at(s.data, 8) == b"\7" * 8
+
+
+def test_other_tensors_survive_a_resize() -> None:
+    """What still looks at the old memory reads what it always read, however often the storage is resized."""
+    for resize in (
+        lambda t, n: t.resize_(n),
+        lambda t, n: t.untyped_storage().resize_(4 * n),
+        lambda t, n: t.share_memory_(),
+    ):
+        x = torch.arange(64.0)
+        others = [x.detach(), x[32:], x.view(8, 8)]
+        expected = [o.tolist() for o in others]
+        for n in (1000, 100_000):
+            resize(x, n)
+            memory.trim()
+            filler = [torch.full((n,), -1.0) for n in (64, 1000, 100_000)]
+            assert [o.tolist() for o in others] == expected and len(filler) == 3
+        del x, others, filler
+
+
+def test_resizing_again_and_again_keeps_nothing() -> None:
+    out = torch.empty(0)
+    before = memory.statistics()["allocated"]
+    for n in range(1, 200):
+        out.resize_(0)
+        torch.add(torch.zeros(100 * n), 1, out=out)
+        assert out[-1] == 1
+    assert memory.statistics()["allocated"] - before <= 4 * 100 * 200 * 9 / 8
+
+
+def test_shared_memory_is_the_storages() -> None:
+    t = torch.arange(10.0)
+    before = memory.statistics()["allocated"]
+    t.share_memory_()
+    assert t.tolist() == list(range(10)) and memory.statistics()["allocated"] < before
+    t += 1
+    assert t.share_memory_()[0] == 1
 
 
 def test_blocks_in_random_order() -> None:

@@ -176,7 +176,11 @@ def error_in_a_hook() -> None:
 
 def errors_of_operators() -> None:
     for _ in range(5):
-        for call in (lambda: torch.rand(3) + torch.rand(4), lambda: torch.rand(3) + "x", lambda: torch.exp(torch.rand(3), 1)):
+        for call in (
+            lambda: torch.rand(3) + torch.rand(4),
+            lambda: torch.rand(3) + "x",
+            lambda: torch.exp(torch.rand(3), 1),
+        ):
             with pytest.raises((RuntimeError, TypeError, OverflowError)):
                 call()
 
@@ -238,12 +242,24 @@ def test_operands_keep_their_counts() -> None:
     """None, classes and layouts are neither consumed nor leaked by calls that fail."""
     a = torch.rand(3)
     watched = (a, a._layout, a._storage, type(a), "x", torch.add)
-    for call in (lambda: a + "x", lambda: torch.add(a), lambda: a.add(a, a, a), lambda: torch.exp(a, a), lambda: a + torch.rand(4)):
+    for call in (
+        lambda: a + "x",
+        lambda: torch.add(a),
+        lambda: a.add(a, a, a),
+        lambda: torch.exp(a, a),
+        lambda: a + torch.rand(4),
+    ):
         with pytest.raises((TypeError, RuntimeError)):
             call()
     counts = [sys.getrefcount(o) for o in watched]
     for _ in range(200):
-        for call in (lambda: a + "x", lambda: torch.add(a), lambda: a.add(a, a, a), lambda: torch.exp(a, a), lambda: a + torch.rand(4)):
+        for call in (
+            lambda: a + "x",
+            lambda: torch.add(a),
+            lambda: a.add(a, a, a),
+            lambda: torch.exp(a, a),
+            lambda: a + torch.rand(4),
+        ):
             with pytest.raises((TypeError, RuntimeError)):
                 call()
     assert all(abs(sys.getrefcount(o) - c) < 20 for o, c in zip(watched, counts, strict=True))

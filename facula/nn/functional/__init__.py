@@ -24,6 +24,7 @@ _FAMILIES = {
     ),
     "dropouts": "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
     "products": "bilinear pdist",
+    "linear_loss": "linear_cross_entropy",
     "loss": (
         "binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cosine_similarity cross_entropy "
         "ctc_loss "

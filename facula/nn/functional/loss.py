@@ -298,7 +298,7 @@ def soft_margin_loss(
     """log(1 + exp(-target input)), with targets of 1 and -1."""
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
-    return reduce_loss((-target * input).exp().log1p(), reduction)
+    return reduce_loss((input * -target).exp().log1p(), reduction)
 
 
 def margin_ranking_loss(
@@ -387,11 +387,6 @@ def triplet_margin_with_distance_loss(
     """`triplet_margin_loss` with a distance of the caller's own."""
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
-    if not anchor.dim() == positive.dim() == negative.dim():
-        raise RuntimeError(
-            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
-            f"anchor {anchor.dim()}D, positive {positive.dim()}D, and negative {negative.dim()}D inputs"
-        )
     return _triplet(anchor, positive, negative, distance_function or pairwise_distance, margin, swap, reduction)
 
 
@@ -404,6 +399,11 @@ def _triplet(
     swap: bool,
     reduction: str,
 ) -> Tensor:
+    if not anchor.dim() == positive.dim() == negative.dim():
+        raise RuntimeError(
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+            f"anchor {anchor.dim()}D, positive {positive.dim()}D, and negative {negative.dim()}D inputs"
+        )
     near = distance(anchor, positive)
     far = distance(anchor, negative)
     if swap:
@@ -421,6 +421,13 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     norm1 = x1.norm(2, dim, True).clamp(min=eps)
     norm2 = x2.norm(2, dim, True).clamp(min=eps)
     return ((x1 / norm1) * (x2 / norm2)).sum(dim)
+
+
+def _check_scores(input: Tensor) -> None:
+    if input.dim() > 2 or (input.dim() > 0 and input.size(-1) == 0):
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
 
 
 def multi_margin_loss(
@@ -441,6 +448,7 @@ def multi_margin_loss(
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
         raise ValueError("weight must be one-dimensional")
+    _check_scores(input)
     scores = input if input.dim() == 2 else input.reshape(1, -1)
     labels = target.reshape(-1, 1)
     hinge = (margin - scores.gather(1, labels) + scores).clamp(min=0)
@@ -465,6 +473,7 @@ def multilabel_margin_loss(
     if size_average is not None or reduce is not None:
         reduction = legacy_get_string(size_average, reduce)
     check_reduction(reduction)
+    _check_scores(input)
     scores = input if input.dim() == 2 else input.reshape(1, -1)
     labels = target if target.dim() == 2 else target.reshape(1, -1)
     listed: Any = labels >= 0

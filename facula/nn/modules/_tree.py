@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from facula.engine.modes import no_grad
 from facula.nn.parameter import Parameter
-from facula.tensor.tensor import Tensor, _to_arguments
+from facula.tensor.creation import to_arguments
+from facula.tensor.tensor import Tensor
 
 if TYPE_CHECKING:
     from typing import Self
@@ -242,7 +243,7 @@ class Tree:
         Raises:
             TypeError: `dtype` is neither floating point nor complex.
         """
-        dtype, device, _, memory_format = _to_arguments(args, kwargs)
+        dtype, device, _, memory_format = to_arguments(args, kwargs)
         if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
             raise TypeError(
                 f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"

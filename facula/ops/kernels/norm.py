@@ -1,7 +1,8 @@
 """Normalisation over rows (layer, root mean square), groups of channels, and channels over the batch.
 
-Forward kernels take the mean and the sum of squares around it in two passes over the elements, write the result in a third
-and keep (mean, 1 / deviation) for the gradient. Half precisions are computed in float32; sums run in float32 lanes over
+Rows take their mean and the sum of squares around it in two passes; groups and channels, which may not fit a cache, take
+both in one pass around the mean of their beginning, which is near enough to lose nothing. (mean, 1 / deviation) are kept
+for the gradient. Half precisions are computed in float32; sums run in float32 lanes over
 fixed blocks and in float64 between them. Work is divided by rows, groups or channels, never by threads, so results are
 the same bits on any number of them.
 """
@@ -24,7 +25,8 @@ DEPTH = 32
 
 @functools.cache
 def line_sums(code: str, what: str) -> Kernel:
-    """Sums along n neighbouring elements, in float64: 'sum' of x; 'squares' of x - mean; 'pair' of g and g * (x - mean)."""
+    """Sums along n neighbouring elements, in float64: 'sum' of x; 'squares' of x - mean; 'both' of x - mean and its square;
+    'pair' of g and g * (x - mean)."""
     C = compute_type(code)
     lanes, count = host().lanes(C.itemsize), 4
     width = lanes * count
@@ -46,11 +48,14 @@ def line_sums(code: str, what: str) -> Kernel:
                     if what == "sum":
                         sums[u] = sums[u] + x
                     elif what == "squares":
-                        sums[u] = sums[u] + (x - centre) * (x - centre)
+                        sums[u] = fma(x - centre, x - centre, sums[u])
+                    elif what == "both":
+                        sums[u] = sums[u] + (x - centre)
+                        products[u] = fma(x - centre, x - centre, products[u])
                     else:
                         slope = cast(load(g, i + u * lanes, lanes), C)
                         sums[u] = sums[u] + slope
-                        products[u] = products[u] + slope * (x - centre)
+                        products[u] = fma(slope, x - centre, products[u])
             for i in range(end, stop, lanes):
                 mask = tail_mask(lanes, stop - i)
                 x = cast(load(p, i, lanes, mask), C)
@@ -58,12 +63,16 @@ def line_sums(code: str, what: str) -> Kernel:
                     sums[0] = sums[0] + x
                 elif what == "squares":
                     sums[0] = sums[0] + select(mask, (x - centre) * (x - centre), zeros)
+                elif what == "both":
+                    apart = select(mask, x - centre, zeros)
+                    sums[0] = sums[0] + apart
+                    products[0] = fma(apart, apart, products[0])
                 else:
                     slope = cast(load(g, i, lanes, mask), C)
                     sums[0] = sums[0] + slope
                     products[0] = products[0] + slope * (x - centre)
             first = first + cast(fold("add", folded(added, sums)), f64)
-            if what == "pair":
+            if what in ("pair", "both"):
                 second = second + cast(fold("add", folded(added, products)), f64)
         return first, second
 
@@ -259,7 +268,7 @@ def sum_parts(code: str, both: bool) -> Any:
 def group_norm(code: str, weighted: bool, shifted: bool) -> Any:
     """Groups of `each` channels of `size` elements, normalised, then times w, plus b of the channel. The range: groups."""
     T, C = KERNEL_TYPES[code], compute_type(code)
-    total_of, squares_of, affine = line_sums(code, "sum"), line_sums(code, "squares"), affine_line(code)
+    total_of, both_of, affine = line_sums(code, "sum"), line_sums(code, "both"), affine_line(code)
 
     @kernel
     def group_norm(
@@ -271,10 +280,13 @@ def group_norm(code: str, weighted: bool, shifted: bool) -> Any:
         for group in range(lo, hi):
             p = offset(x, group * n)
             q = offset(out, group * n)
-            total, _ = total_of(p, p, C(0.0), n)
-            mean = cast(total / count, C)
-            squares, _ = squares_of(p, p, mean, n)
-            scale = cast(1.0 / sqrt(squares / count + eps), C)
+            start = min(n, BLOCK)
+            total, _ = total_of(p, p, C(0.0), start)
+            near = cast(total / cast(start, f64), C)
+            apart, squares = both_of(p, p, near, n)
+            apart = apart / count
+            mean = cast(cast(near, f64) + apart, C)
+            scale = cast(1.0 / sqrt(squares / count - apart * apart + eps), C)
             means[group] = mean
             scales[group] = scale
             if weighted or shifted:
@@ -342,7 +354,7 @@ def batch_norm(code: str, training: bool, weighted: bool, running: bool) -> Any:
     Running statistics move by `momentum` towards the batch's, the variance unbiased. The range: channels.
     """
     T, C = KERNEL_TYPES[code], compute_type(code)
-    total_of, squares_of, affine = line_sums(code, "sum"), line_sums(code, "squares"), affine_line(code)
+    total_of, both_of, affine = line_sums(code, "sum"), line_sums(code, "both"), affine_line(code)
 
     @kernel
     def batch_norm(
@@ -354,20 +366,23 @@ def batch_norm(code: str, training: bool, weighted: bool, running: bool) -> Any:
             mean = C(0.0)
             variance = f64(0)
             if training:
-                total = f64(0)
-                for s in range(0, samples):
-                    p = offset(x, (s * channels + c) * size)
-                    part, _ = total_of(p, p, C(0.0), size)
-                    total = total + part
-                mean = cast(total / count, C)
+                first = offset(x, c * size)
+                total, _ = total_of(first, first, C(0.0), size)
+                near = cast(total / cast(size, f64), C)
+                apart = f64(0)
                 squares = f64(0)
                 for s in range(0, samples):
                     p = offset(x, (s * channels + c) * size)
-                    part, _ = squares_of(p, p, mean, size)
-                    squares = squares + part
+                    part, square = both_of(p, p, near, size)
+                    apart = apart + part
+                    squares = squares + square
+                apart = apart / count
+                squares = squares - apart * apart * count
+                exact = cast(near, f64) + apart
+                mean = cast(exact, C)
                 variance = squares / count
                 if running:
-                    new_mean[c] = cast((1.0 - momentum) * cast(old_mean[c], f64) + momentum * total / count, T)
+                    new_mean[c] = cast((1.0 - momentum) * cast(old_mean[c], f64) + momentum * exact, T)
                     new_var[c] = cast((1.0 - momentum) * cast(old_var[c], f64) + momentum * squares / (count - 1.0), T)
             else:
                 mean = cast(old_mean[c], C)

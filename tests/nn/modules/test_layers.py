@@ -53,6 +53,7 @@ nn.Upsample(size=(2, 3), mode="bilinear") | nn.UpsamplingBilinear2d(scale_factor
 nn.PixelShuffle(2)
 nn.PixelUnshuffle(2) | nn.ChannelShuffle(2) | nn.Fold((4, 5), 2) | nn.Unfold(3, padding=1) | nn.PairwiseDistance() |
 nn.CosineSimilarity()
+nn.LinearCrossEntropyLoss(3, 4, out_features=(2,), bias=True) | nn.LinearCrossEntropyLoss(3, 4, label_smoothing=2.0)
 nn.LazyLinear(3) | nn.LazyConv2d(3, 2) | nn.LazyConvTranspose1d(3, 2) | nn.LazyBatchNorm2d() |
 nn.LazyInstanceNorm1d(affine=False)
 nn.RNN(3, 4, 2, nonlinearity="relu") | nn.LSTM(3, 4, bidirectional=True, batch_first=True) | nn.GRU(3, 4, num_layers=2,

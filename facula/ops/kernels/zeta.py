@@ -1,7 +1,4 @@
-"""Special functions of two arguments for kernels: the Hurwitz zeta function and what follows from it.
-
-Macros on float32 or float64 values, vectors or not, computed in float64.
-"""
+"""The Hurwitz zeta function for kernels: a macro on float32 or float64 values, vectors or not, computed in float64."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from fractions import Fraction
 
 from facula.kernel.math import pow
 from facula.kernel.numeric import constant, in_double
-from facula.kernel.special import sin_pi
 from facula.kernel.values import Value, floor, select
 
 _STEPS = 14
@@ -56,14 +52,3 @@ def zeta(s: Value, q: Value) -> Value:
     result = select((q <= 0.0) & (floor(q) == q), infinite, result)
     result = select(q == math.inf, constant(q, 0.0), result)
     return select(s == 1.0, infinite, select(s > 1.0, result, nan))
-
-
-@in_double
-def trigamma(x: Value) -> Value:
-    """The derivative of digamma: reflected below 0.5, infinite at the poles."""
-    low = x < 0.5
-    two = constant(x, 2.0)
-    value = _zeta(two, select(low, 1.0 - x, x))
-    sine = sin_pi(x)
-    reflected = (math.pi * math.pi) / (sine * sine) - value
-    return select(x == math.inf, constant(x, 0.0), select(low, reflected, value))
