@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -163,6 +164,11 @@ def last_value_only(source: str, shown: bool) -> str:
     return "; ".join(map(ast.unparse, tree.body)) + "\n" if len(tree.body) > 1 or not shown else source
 
 
+def hide_torch() -> dict[str, ModuleType]:
+    """Take what is known as torch out of the table of modules; gives what was there."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "torch"}
+
+
 EXAMPLES = [p for p in FILES if ">>>" in p.read_text(encoding="utf-8")]
 
 
@@ -191,6 +197,7 @@ def test_examples_in_docstrings_run(path: Path) -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS, verbose=False)
     default = facula.get_default_dtype()
+    finders, oracle = list(sys.meta_path), hide_torch()
     output: list[str] = []
     state = facula.random.get_rng_state() if hasattr(facula, "random") else None
     try:
@@ -200,6 +207,9 @@ def test_examples_in_docstrings_run(path: Path) -> None:
             runner.run(case, out=output.append)
     finally:
         facula.set_default_dtype(default)
+        sys.meta_path[:] = finders  # an example may make facula known as torch
+        hide_torch()
+        sys.modules.update(oracle)
         if state is not None:
             facula.random.set_rng_state(state)
     assert not runner.failures, "".join(output)

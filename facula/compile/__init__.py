@@ -6,6 +6,8 @@ that what it took for granted still holds. What cannot be repeated is said once,
 
 from __future__ import annotations
 
+import sys
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -149,3 +151,13 @@ def compile(
     if disable:
         return model
     return Compiled(model, verify)
+
+
+class _CallableModule(types.ModuleType):
+    """`torch.compile` is a function, and importing what lies in this package must not hide it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return compile(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

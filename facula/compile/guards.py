@@ -31,15 +31,22 @@ class Guards:
     """The surroundings of a step, as they are when it is recorded."""
 
     def __init__(self, step: Callable[..., Any]) -> None:
+        self.grad_enabled, self.default = modes.grad_enabled, get_default_dtype()
+        self._names: set[str] = set()
+        known = -1
+        while len(self._names) > known:  # attributes are looked at if the code names them, which may lead to more code
+            known = len(self._names)
+            self._look(step)
+        self.gradients = {key: t._grad for key, t in self.external.items() if t._requires_grad}
+
+    def _look(self, step: Callable[..., Any]) -> None:
         self.numbers: list[tuple[Callable[[], Any], Any]] = []
         self.modules: list[tuple[Any, bool]] = []
         self.places: list[tuple[Callable[[], Any], Any]] = []
         self.external: dict[int, Any] = {}
-        self.grad_enabled, self.default = modes.grad_enabled, get_default_dtype()
         self._seen: set[int] = set()
         self._left = _MOST_OBJECTS
         self._function(step)
-        self.gradients = {key: t._grad for key, t in self.external.items() if t._requires_grad}
 
     # -- looking ------------------------------------------------------------------------------------------------------
     def _new(self, value: Any) -> bool:
@@ -64,7 +71,9 @@ class Guards:
             return
         for cell in function.__closure__ or ():
             self._value(functools.partial(_contents, cell))
-        for name in _global_names(function.__code__):
+        names = _global_names(function.__code__)
+        self._names |= names
+        for name in names:
             if name in function.__globals__:
                 self._value(functools.partial(_item, function.__globals__, name))
         self._object(function.__defaults__)
@@ -104,8 +113,17 @@ class Guards:
             self._items(value, list(value))
         elif isinstance(value, types.FunctionType):
             self._function(value)
-        elif not type(value).__module__.startswith(("facula", "torch", "builtins", "numpy")) and hasattr(value, "__dict__"):
-            self._items(value.__dict__, list(value.__dict__))
+        elif _is_users(type(value)) and hasattr(value, "__dict__"):
+            self._methods(type(value))
+            for name in value.__dict__.keys() & self._names:
+                self._value(functools.partial(_item, value.__dict__, name))
+
+    def _methods(self, kind: type) -> None:
+        """The methods of a user's class that the code names."""
+        for name in self._names & {n for k in kind.__mro__ if _is_users(k) for n in vars(k)}:
+            method = getattr(kind, name, None)
+            if isinstance(method, types.FunctionType) and self._new(method):
+                self._function(method)
 
     def _items(self, container: Any, keys: Sequence[Any]) -> None:
         self.numbers.append((functools.partial(len, container), len(container)))
@@ -113,12 +131,16 @@ class Guards:
             for key in keys:
                 self._value(functools.partial(_item, container, key))
             return
-        for key in keys:
-            if not isinstance(container[key], _PLAIN):
-                self._value(functools.partial(_item, container, key))
+        for key in keys:  # many: data, most likely
+            if isinstance(container[key], TensorBase):
+                self._object(container[key])
 
     def _module(self, module: Any) -> None:
         self.modules.append((module, module.training))
+        forward = getattr(type(module), "forward", None)
+        if _is_users(type(module)) and isinstance(forward, types.FunctionType) and self._new(forward):
+            self._function(forward)
+            self._methods(type(module))
         for table in (module._parameters, module._buffers):
             for name, tensor in table.items():
                 self.places.append((functools.partial(_item, table, name), tensor))
@@ -158,6 +180,11 @@ class Guards:
             if value is not expected and (type(value) is not type(expected) or value != expected):
                 return False
         return True
+
+
+def _is_users(kind: type) -> bool:
+    """Whether a class is the user's own."""
+    return not kind.__module__.startswith(("facula.", "torch.", "builtins", "numpy", "collections", "functools", "threading"))
 
 
 def _contents(cell: Any) -> Any:

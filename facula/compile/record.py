@@ -43,7 +43,7 @@ class Recorder:
         self.leaves: dict[int, Any] = {}
         self.found_gradients: dict[int, Any] = {}
         self.conditions: list[Callable[[], bool]] = []
-        self.blocks: dict[int, int] = {}
+        self.blocks: dict[int, list[int]] = {}
         self.extents: dict[int, int] = {}  # start of a storage -> the most bytes that one had there
         self.written: dict[int, Any] = {}
         self.problem: str | None = None
@@ -117,7 +117,7 @@ class Recorder:
         finally:
             modes.recorder = None
             modes.announce()
-            self.blocks = memory.swap_bins(bins)
+            self.blocks = {size: _chain(first) for size, first in memory.swap_bins(bins).items()}
         for reference in self.storages.values():
             storage = reference()
             if storage is not None:
@@ -129,14 +129,20 @@ class Recorder:
         """Give the blocks of the plan back to everybody."""
         blocks, self.blocks = self.blocks, {}
         free = memory.swap_bins({})
-        for size, first in blocks.items():
-            if size in free:
-                last = ctypes.c_int64.from_address(first)
-                while last.value:
-                    last = ctypes.c_int64.from_address(last.value)
-                last.value = free[size]
-            free[size] = first
+        for size, addresses in blocks.items():
+            for address in addresses:
+                ctypes.c_int64.from_address(address).value = free.get(size, 0)
+                free[size] = address
         memory.swap_bins(free)
+
+
+def _chain(first: int) -> list[int]:
+    """The addresses of free blocks, each of which begins with the address of the next. Replays write over that."""
+    addresses = []
+    while first:
+        addresses.append(first)
+        first = ctypes.c_int64.from_address(first).value
+    return addresses
 
 
 def root_of(storage: Any) -> Any:

@@ -67,6 +67,10 @@ class Replay:
             if gradient.ours:
                 gradient.references = sys.getrefcount(gradient.after._storage)
 
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self.recorder.discard()
+
     def _take_outputs(self, inputs: list[Any], external: set[int]) -> None:
         given = {id(root_of(t._storage)) for t in inputs}
         self.outputs: list[tuple[Any, Any]] = []  # (a tensor over the plan's memory, or the tensor itself)

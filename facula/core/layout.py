@@ -173,9 +173,8 @@ def _sweep() -> None:
     global _limit
     forget_plans()
     counts: dict[int, int] = {}
-    for kept in _interned.values():
-        counts[id(kept)] = counts.get(id(kept), 0) + 1
-    del kept
+    for address in map(id, _interned.values()):
+        counts[address] = counts.get(address, 0) + 1
     for key in list(_interned):
         address = id(_interned[key])
         if _references(_interned, key) - _own_references <= counts[address]:

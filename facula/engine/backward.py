@@ -153,7 +153,7 @@ class Walk:
     def _paths_to(self, leaf: Any) -> int:
         """How many gradients the leaf may get in this walk, and have not been given or skipped so far."""
         seen: set[Node] = set()
-        stack = [node for _, _, node in self.heap] + [root._node for root in self.roots_left if root._node is not None]
+        stack: list[Any] = [node for _, _, node in self.heap] + [root._node for root in self.roots_left if root._node is not None]
         if self.current is not None:
             stack.append(self.current)
         count = sum(1 for root in self.roots_left if root is leaf)
@@ -162,8 +162,8 @@ class Walk:
             if node in seen or (self.needed is not None and node not in self.needed):
                 continue
             seen.add(node)
-            edges = node.edges if node is not self.current else node.edges[self.position :]
-            for edge in edges:
+            first = self.position if node is self.current else 0
+            for edge in node.edges[first:]:
                 if isinstance(edge, tuple):
                     stack.append(edge[0])
                 elif edge is leaf:

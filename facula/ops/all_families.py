@@ -42,8 +42,10 @@ FAMILIES = (
     "zeta",
     "measure",
     "linalg",
+    "cholesky",
     "spectral",
     "matrix",
+    "fourier",
 )
 
 for _family in FAMILIES:

@@ -35,7 +35,12 @@ def _plan(own: Layout, mask: Layout | None, causal: bool) -> tuple[Launch, Layou
         steps = [0 if size == 1 else stride for size, stride in zip(sizes[:3], strides[:3], strict=True)]
     code = "" if mask is None else mask.dtype.code
     rows = own.numel // n if n else 0
-    return Launch(kernels.attention_weights(own.dtype.code, code, causal), rows, max(1, 8192 // max(1, n)), (n, heads, queries, *steps)), own.dense()
+    return Launch(
+        kernels.attention_weights(own.dtype.code, code, causal),
+        rows,
+        max(1, 8192 // max(1, n)),
+        (n, heads, queries, *steps),
+    ), own.dense()
 
 
 @operator("attention_weights", function=False)
@@ -68,7 +73,10 @@ _weights.gradient(
 
 
 def _check(query: Any, key: Any, value: Any, mask: Any) -> None:
-    q, k, v = (layout_of(x, "scaled_dot_product_attention", i + 1, n) for i, (x, n) in enumerate(((query, "query"), (key, "key"), (value, "value"))))
+    q, k, v = (
+        layout_of(x, "scaled_dot_product_attention", i + 1, n)
+        for i, (x, n) in enumerate(((query, "query"), (key, "key"), (value, "value")))
+    )
     if q.dtype is not k.dtype or q.dtype is not v.dtype:
         names = [x.dtype.c_name if hasattr(x.dtype, "c_name") else x.dtype.name for x in (q, k, v)]
         raise RuntimeError(
@@ -91,9 +99,15 @@ def _check(query: Any, key: Any, value: Any, mask: Any) -> None:
 
 @composite(namespaces=("torch.nn.functional", "torch._C._nn"))
 def scaled_dot_product_attention(
-    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
     enable_gqa: bool = False,
-) -> Any:  # fmt: skip
+) -> Any:
     """softmax(query @ key.T * scale + mask) @ value for query (*, L, E), key (*, S, E) and value (*, S, Ev): (*, L, Ev).
 
     attn_mask: boolean, true where a key is seen, or numbers to be added to the scores; broadcast to (*, L, S). is_causal: query
@@ -108,7 +122,10 @@ def scaled_dot_product_attention(
     factor = 1.0 / math.sqrt(shape[-1]) if scale is None and shape[-1] else 1.0 if scale is None else float(scale)
     if enable_gqa:
         heads = shape[-3]
-        key, value = (x if x._layout.shape[-3] == heads else METHODS["repeat_interleave"](x, heads // x._layout.shape[-3], -3) for x in (key, value))
+        key, value = (
+            x if x._layout.shape[-3] == heads else METHODS["repeat_interleave"](x, heads // x._layout.shape[-3], -3)
+            for x in (key, value)
+        )
     scores = matmul(query * factor, METHODS["transpose"](key, -2, -1))
     if attn_mask is not None:
         whole = broadcast_shapes(scores._layout.shape, attn_mask._layout.shape)

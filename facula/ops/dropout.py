@@ -215,7 +215,7 @@ def rrelu(
             f"Lower bound should be less than or equal to the upper bound, but got {lower:g} and {upper:g}"
         )
     if not training:
-        return REGISTRY["leaky_relu"](input, negative_slope=(lower + upper) / 2)
+        return METHODS["contiguous"](REGISTRY["leaky_relu"](input, negative_slope=(lower + upper) / 2))
     return _rrelu(input, float(lower), float(upper), generator_of(generator, "rrelu"))[0]
 
 

@@ -6,6 +6,7 @@ is added up row by row in the order of the indices, so it is the same bits whene
 
 from __future__ import annotations
 
+from typing import Any
 
 from facula.core import dtype as dt
 from facula.core.layout import Layout, layout, register_cache
@@ -43,18 +44,26 @@ def _lookup_plan(weight: Layout, indices: Layout) -> Any:
     if plan is None:
         _check(weight, indices, "embedding")
         rows, width = weight.shape
-        kernel = kernels.take_rows(MOVED[weight.dtype.itemsize] if weight.dtype.itemsize <= 8 else weight.dtype.code, indices.dtype.code)
+        kernel = kernels.take_rows(
+            MOVED[weight.dtype.itemsize] if weight.dtype.itemsize <= 8 else weight.dtype.code, indices.dtype.code
+        )
 
         def fault(value: int, position: int) -> Exception:
-            return IndexError(f"index out of range in self\n  index {value} at position {position}; the table has {rows} rows")
+            return IndexError(
+                f"index out of range in self\n  index {value} at position {position}; the table has {rows} rows"
+            )
 
-        launch = Launch(kernel, indices.numel, max(1, 16384 // max(1, width)), (FAULT_ADDRESS, rows, width), fault=fault)
+        launch = Launch(
+            kernel, indices.numel, max(1, 16384 // max(1, width)), (FAULT_ADDRESS, rows, width), fault=fault
+        )
         plan = _plans[key] = launch, layout((*indices.shape, width), None, weight.dtype, weight.device)
     return plan
 
 
 @operator("embedding")
-def embedding(weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False) -> Any:
+def embedding(
+    weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
+) -> Any:
     """The rows of `weight` (rows, width) at the indices: (*, width). Rows at `padding_idx` get no gradient.
 
     With scale_grad_by_freq a row's gradient is divided by how often its index occurs. IndexError for an index that is no row.
@@ -63,7 +72,9 @@ def embedding(weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_fr
     tensor([[3., 4.],
             [1., 2.]])
     """
-    launch, target = _lookup_plan(layout_of(weight, "embedding", 1, "weight"), layout_of(indices, "embedding", 2, "indices"))
+    launch, target = _lookup_plan(
+        layout_of(weight, "embedding", 1, "weight"), layout_of(indices, "embedding", 2, "indices")
+    )
     out = new_tensor(target)
     launch((out, _dense(weight), _dense(indices)))
     return out
@@ -111,7 +122,9 @@ def _(grad: Any, indices: Any, padding_idx: Any, scale_grad_by_freq: Any) -> Any
 _MODES = ("sum", "mean", "max")
 
 
-def _bag_plan(weight: Layout, indices: Layout, offsets: Layout, mode: str, weighted: bool, bags: int, padding: int) -> Any:
+def _bag_plan(
+    weight: Layout, indices: Layout, offsets: Layout, mode: str, weighted: bool, bags: int, padding: int
+) -> Any:
     key = ("bag", weight, indices, offsets, mode, weighted, bags, padding)
     plan = _plans.get(key)
     if plan is None:
@@ -119,7 +132,9 @@ def _bag_plan(weight: Layout, indices: Layout, offsets: Layout, mode: str, weigh
         rows, width = weight.shape
 
         def fault(value: int, position: int) -> Exception:
-            return RuntimeError(f"Index {position} of input takes value {value} which is not in the valid range [0, {rows})")
+            return RuntimeError(
+                f"Index {position} of input takes value {value} which is not in the valid range [0, {rows})"
+            )
 
         kernel = kernels.reduce_bags(weight.dtype.code, indices.dtype.code, mode, weighted)
         per = max(1, indices.numel // max(1, bags)) * max(1, width)
@@ -133,15 +148,35 @@ def _bag_plan(weight: Layout, indices: Layout, offsets: Layout, mode: str, weigh
 
 @operator("reduced_bags", function=False)
 def _bags(
-    weight: Any, per_sample_weights: Any, indices: Any, offsets: Any, mode: str, bags: int, padding_idx: int, scale_grad_by_freq: bool
+    weight: Any,
+    per_sample_weights: Any,
+    indices: Any,
+    offsets: Any,
+    mode: str,
+    bags: int,
+    padding_idx: int,
+    scale_grad_by_freq: bool,
 ) -> Any:
     """(reduced rows, how many each bag has, for the maximum: the row of each element)."""
     weighted = per_sample_weights is not None
-    launch, out, sizes, places = _bag_plan(weight._layout, indices._layout, offsets._layout, mode, weighted, bags, padding_idx)
+    launch, out, sizes, places = _bag_plan(
+        weight._layout, indices._layout, offsets._layout, mode, weighted, bags, padding_idx
+    )
     result, held = new_tensor(out), new_tensor(sizes)
     found = new_tensor(places) if mode == "max" else held
     table = _dense(weight)
-    launch((result, held, found, table, _dense(indices), _dense(offsets), _dense(per_sample_weights) if weighted else table), 3)
+    launch(
+        (
+            result,
+            held,
+            found,
+            table,
+            _dense(indices),
+            _dense(offsets),
+            _dense(per_sample_weights) if weighted else table,
+        ),
+        3,
+    )
     return result, held, found
 
 
@@ -151,9 +186,19 @@ _bags.operator.backward_name = "EmbeddingBagBackward0"
 
 @_bags.joint_gradient("weight", "per_sample_weights")
 def _(
-    grad: Any, weight: Any, per_sample_weights: Any, indices: Any, offsets: Any, mode: str, bags: int, padding_idx: int,
-    scale_grad_by_freq: bool, out1: Any, out2: Any, needs: Any,
-) -> Any:  # fmt: skip
+    grad: Any,
+    weight: Any,
+    per_sample_weights: Any,
+    indices: Any,
+    offsets: Any,
+    mode: str,
+    bags: int,
+    padding_idx: int,
+    scale_grad_by_freq: bool,
+    out1: Any,
+    out2: Any,
+    needs: Any,
+) -> Any:
     rows, width = weight._layout.shape
     if mode == "max":
         zeros = FUNCTIONS["torch"]["zeros"]((rows, width), dtype=grad._layout.dtype)
@@ -174,9 +219,16 @@ def _(
 
 @composite()
 def embedding_bag(
-    weight: Any, indices: Any, offsets: Any, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
-    per_sample_weights: Any = None, include_last_offset: bool = False, padding_idx: int | None = None,
-) -> Any:  # fmt: skip
+    weight: Any,
+    indices: Any,
+    offsets: Any,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
     """(out, bag of each index, sizes of the bags, rows of the maxima): bags of rows, reduced.
 
     Bag b is the indices from offsets[b] up to offsets[b + 1] (the last one up to the end). mode: 0 for the sum (of rows
@@ -186,7 +238,9 @@ def embedding_bag(
         offsets = convert(offsets, indices._layout.dtype)
     bags = offsets._layout.numel - (1 if include_last_offset else 0)
     padding = -1 if padding_idx is None else padding_idx + (weight._layout.shape[0] if padding_idx < 0 else 0)
-    out, sizes, places = _bags(weight, per_sample_weights, indices, offsets, _MODES[mode], bags, padding, bool(scale_grad_by_freq))
+    out, sizes, places = _bags(
+        weight, per_sample_weights, indices, offsets, _MODES[mode], bags, padding, bool(scale_grad_by_freq)
+    )
     torch = FUNCTIONS["torch"]
     positions = torch["arange"](indices._layout.numel, dtype=indices._layout.dtype)
     bag = torch["searchsorted"](offsets[:bags], positions, right=True) - 1 if mode else indices[:0]

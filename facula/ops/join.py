@@ -170,12 +170,16 @@ def hstack(tensors: Any) -> Any:
 @composite(out=True, aliases=("row_stack",))
 def vstack(tensors: Any) -> Any:
     """Along the first dimension; vectors become rows."""
+    if not tensors:
+        raise RuntimeError("vstack expects a non-empty TensorList")
     return cat([atleast_2d(t) for t in tensors], 0)
 
 
 @composite(out=True)
 def dstack(tensors: Any) -> Any:
     """Along the third dimension."""
+    if not tensors:
+        raise RuntimeError("dstack expects a non-empty TensorList")
     return cat([atleast_3d(t) for t in tensors], 2)
 
 

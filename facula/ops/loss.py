@@ -20,8 +20,8 @@ from facula.ops.dispatch import FAULT_ADDRESS, Launch
 from facula.ops.elementwise import PointwiseOperator
 from facula.ops.expression import Expr, differentiate, variable, variables
 from facula.ops.kernels import loss as kernels
-from facula.runtime.objects import new_tensor
 from facula.ops.softmax import log_softmax
+from facula.runtime.objects import new_tensor
 
 _plans: dict[Any, Any] = register_cache({})
 
@@ -40,7 +40,16 @@ def _dense(x: Any) -> Any:
 class _ClassPlan:
     """The launches of a class loss for one combination of layouts, and the layouts of what it makes."""
 
-    def __init__(self, x: Layout, target: Layout, weight: Layout | None, ignore: int, reduction: str, smoothing: float, logits: bool) -> None:
+    def __init__(
+        self,
+        x: Layout,
+        target: Layout,
+        weight: Layout | None,
+        ignore: int,
+        reduction: str,
+        smoothing: float,
+        logits: bool,
+    ) -> None:
         if x.dtype.kind != "f":
             raise errors.not_implemented("log_softmax_lastdim_kernel_impl" if logits else "nll_loss_out_frame", x.dtype)
         if target.dtype not in (dt.int64, dt.uint8):
@@ -60,7 +69,9 @@ class _ClassPlan:
                 raise RuntimeError(f"expected scalar type {x.dtype.scalar_name} but found {weight.dtype.scalar_name}")
         self.weighted = weight is not None
         whole = reduction != "none" and rows * (n if logits else 8) <= kernels.WHOLE
-        form = kernels.ClassLoss(x.dtype.code, target.dtype.code, logits, self.weighted, smoothing > 0, reduction, whole)
+        form = kernels.ClassLoss(
+            x.dtype.code, target.dtype.code, logits, self.weighted, smoothing > 0, reduction, whole
+        )
         exact = dt.float64 if x.dtype is dt.float64 else dt.float32
         self.out = layout(target.shape if reduction == "none" else (), None, x.dtype, x.device)
         self.total = layout((1,), None, exact, x.device)
@@ -78,13 +89,19 @@ class _ClassPlan:
         if self.columns:
             lanes = kernels.host().lanes(8)
             strips = -(-inner // lanes) * samples
-            self.slope = Launch(kernels.class_columns_gradient(form), strips, max(1, 4096 // max(1, n)), (n, inner, ignore))
+            self.slope = Launch(
+                kernels.class_columns_gradient(form), strips, max(1, 4096 // max(1, n)), (n, inner, ignore)
+            )
         else:
-            self.slope = Launch(kernels.class_loss_gradient(form), rows, max(1, 16384 // max(1, n)), (n, ignore, float(smoothing)))
+            self.slope = Launch(
+                kernels.class_loss_gradient(form), rows, max(1, 16384 // max(1, n)), (n, ignore, float(smoothing))
+            )
         self.scores = x.dense()
 
 
-def _class_plan(x: Layout, target: Layout, weight: Layout | None, ignore: int, reduction: str, smoothing: float, logits: bool) -> _ClassPlan:
+def _class_plan(
+    x: Layout, target: Layout, weight: Layout | None, ignore: int, reduction: str, smoothing: float, logits: bool
+) -> _ClassPlan:
     key = (x, target, weight, ignore, reduction, smoothing, logits)
     plan = _plans.get(key)
     if plan is None:
@@ -93,14 +110,22 @@ def _class_plan(x: Layout, target: Layout, weight: Layout | None, ignore: int, r
 
 
 @operator("class_loss", function=False)
-def _class_loss(input: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float, logits: bool) -> Any:
+def _class_loss(
+    input: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float, logits: bool
+) -> Any:
     """(loss, sum of the weights, logsumexp of the rows) of scores (rows, classes) and targets (rows).
 
     Log-probabilities may have more dimensions: (N, classes, *), targets (N, *).
     """
     plan = _class_plan(
-        input._layout, target._layout, None if weight is None else weight._layout, ignore_index, reduction, smoothing, logits
-    )  # fmt: skip
+        input._layout,
+        target._layout,
+        None if weight is None else weight._layout,
+        ignore_index,
+        reduction,
+        smoothing,
+        logits,
+    )
     out, total, lse = new_tensor(plan.out), new_tensor(plan.total), new_tensor(plan.lse)
     x = _dense(input)
     parts = new_tensor(plan.row) if plan.sum is not None else total
@@ -117,14 +142,28 @@ _class_loss.operator.backward_name = "NllLossBackward0"
 
 @_class_loss.joint_gradient("input")
 def _(
-    grad: Any, input: Any, target: Any, weight: Any, ignore_index: Any, reduction: Any, smoothing: Any, logits: Any, out1: Any,
+    grad: Any,
+    input: Any,
+    target: Any,
+    weight: Any,
+    ignore_index: Any,
+    reduction: Any,
+    smoothing: Any,
+    logits: Any,
+    out1: Any,
     out2: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     if modes.grad_enabled:
         return (_class_gradient(grad, input, target, weight, ignore_index, reduction, smoothing, logits),)
     plan = _class_plan(
-        input._layout, target._layout, None if weight is None else weight._layout, ignore_index, reduction, smoothing, logits
-    )  # fmt: skip
+        input._layout,
+        target._layout,
+        None if weight is None else weight._layout,
+        ignore_index,
+        reduction,
+        smoothing,
+        logits,
+    )
     x, slope = _dense(input), new_tensor(plan.scores)
     w = x if weight is None else _dense(weight)
     if plan.columns:
@@ -134,13 +173,17 @@ def _(
     return (slope,)
 
 
-def _class_gradient(grad: Any, input: Any, target: Any, weight: Any, ignore: int, reduction: str, smoothing: float, logits: bool) -> Any:
+def _class_gradient(
+    grad: Any, input: Any, target: Any, weight: Any, ignore: int, reduction: str, smoothing: float, logits: bool
+) -> Any:
     """The same in operators, to be differentiated again."""
     n = input.shape[1]
     target = target.long()
     if input.ndim > 2:
         flat = grad.reshape(-1) if reduction == "none" else grad
-        rows = _class_gradient(flat, input.movedim(1, -1).reshape(-1, n), target.reshape(-1), weight, ignore, reduction, smoothing, logits)
+        rows = _class_gradient(
+            flat, input.movedim(1, -1).reshape(-1, n), target.reshape(-1), weight, ignore, reduction, smoothing, logits
+        )
         return rows.reshape(input.shape[0], *input.shape[2:], n).movedim(-1, 1)
     known = target != ignore
     safe = target.masked_fill(~known, 0).unsqueeze(1)
@@ -176,7 +219,9 @@ def _as_rows(input: Any, target: Any) -> tuple[Any, Any, tuple[int, ...]]:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
         return input, target, t
     if len(x) == 4 and len(t) != 3:
-        raise RuntimeError(f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {len(t)}")
+        raise RuntimeError(
+            f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {len(t)}"
+        )
     wanted = (x[0], *x[2:])
     if t != wanted:
         if len(x) == 4:
@@ -213,7 +258,12 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
 
 @composite(function=False)
 def cross_entropy(
-    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any:
     """`nll_loss` of the log-softmax of logits (N, C, *); the target holds classes (N, *), or probabilities (N, C, *).
 
@@ -262,9 +312,14 @@ class PairLoss:
     """
 
     def __init__(
-        self, name: str, body: Callable[..., Expr], names: tuple[str, ...] = (), slope: Callable[..., Expr] | None = None,
-        checked: bool = False, weighted: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        body: Callable[..., Expr],
+        names: tuple[str, ...] = (),
+        slope: Callable[..., dict[str, Expr]] | None = None,
+        checked: bool = False,
+        weighted: bool = False,
+    ) -> None:
         self.name, self.names, self.checked = name, names, checked
         self.inputs = ("input", "target", "weight") if weighted else ("input", "target")
         given = {n: variable(n) for n in (*self.inputs, *names)}
@@ -294,7 +349,9 @@ class PairLoss:
                 plan = _plans[key] = self._plan(own, reduction)
             launch, last, out, parts = plan
             result = new_tensor(out)
-            operands = [_dense(input), _dense(target)] if weight is None else [_dense(input), _dense(target), _dense(weight)]
+            operands = (
+                [_dense(input), _dense(target)] if weight is None else [_dense(input), _dense(target), _dense(weight)]
+            )
             if last is None:
                 launch((result, *operands), 1, numbers)
             else:
@@ -314,14 +371,18 @@ class PairLoss:
         def fault(value: int, position: int) -> Exception:
             return RuntimeError("all elements of input should be between 0 and 1")
 
-        launch = Launch(kernels.pair_sum(form), blocks, 1, (n, divisor, FAULT_ADDRESS), fault=fault if self.checked else None)
+        launch = Launch(
+            kernels.pair_sum(form), blocks, 1, (n, divisor, FAULT_ADDRESS), fault=fault if self.checked else None
+        )
         out = layout((), None, own.dtype, own.device)
         if blocks == 1:
             return launch, None, out, None
         parts = layout((blocks,), None, dt.float64, own.device)
         return launch, Launch(kernels.sum_blocks(own.dtype.code), 1, 1, (blocks, divisor)), out, parts
 
-    def gradient(self, grad: Any, input: Any, target: Any, weight: Any, reduction: str, numbers: Any, needs: Any) -> Any:
+    def gradient(
+        self, grad: Any, input: Any, target: Any, weight: Any, reduction: str, numbers: Any, needs: Any
+    ) -> Any:
         """The gradients of the inputs that need one."""
         tensors = {"upstream": grad, "input": input, "target": target, "weight": weight}
         scale = 1.0 / input._layout.numel if reduction == "mean" and input._layout.numel else 1.0
@@ -331,18 +392,27 @@ class PairLoss:
             found.append(slope([tensors[n] for n in inputs], {n: known[n] for n in names}) if needed else None)
         return (*found, *(None for _ in range(len(needs) - len(found))))
 
-    def __call__(self, input: Any, target: Any, reduction: str, numbers: tuple[float, ...] = (), weight: Any = None) -> Any:
+    def __call__(
+        self, input: Any, target: Any, reduction: str, numbers: tuple[float, ...] = (), weight: Any = None
+    ) -> Any:
         check_reduction(reduction)
         a, b = input._layout, target._layout
         tensors = (input, target) if weight is None else (input, target, weight)
         if a.dtype.kind != "f" and b.dtype.kind != "f":
             raise errors.not_implemented(f"{self.name.removesuffix('_loss')}_cpu", a.dtype)
-        if reduction != "none" and a.shape == b.shape and a.dtype is b.dtype and (weight is None or (weight._layout.shape == a.shape and weight._layout.dtype is a.dtype)):
+        if (
+            reduction != "none"
+            and a.shape == b.shape
+            and a.dtype is b.dtype
+            and (weight is None or (weight._layout.shape == a.shape and weight._layout.dtype is a.dtype))
+        ):
             return self.operator(input, target, weight, reduction, numbers)
         if self.checked:
             self.operator(input.detach(), input.detach(), None if weight is None else input.detach(), "sum", numbers)
         values = self.plain(tensors, dict(zip(self.names, numbers, strict=True)))
-        return METHODS["mean"](values) if reduction == "mean" else METHODS["sum"](values) if reduction == "sum" else values
+        return (
+            METHODS["mean"](values) if reduction == "mean" else METHODS["sum"](values) if reduction == "sum" else values
+        )
 
 
 def _pair(*args: Any, **kwargs: Any) -> PairLoss:
@@ -418,14 +488,22 @@ _kl = _pair("kl_div", _divergence)
 _log_kl = _pair("kl_div_log", _log_divergence)
 _binary = _pair("binary_cross_entropy", _cross_entropy_of, (), _cross_entropy_slopes, True)
 _weighted_binary = _pair(
-    "weighted_binary_cross_entropy", lambda input, target, weight: weight * _cross_entropy_of(input, target), (),
-    _weighted_cross_entropy_slopes, True, True,
-)  # fmt: skip
+    "weighted_binary_cross_entropy",
+    lambda input, target, weight: weight * _cross_entropy_of(input, target),
+    (),
+    _weighted_cross_entropy_slopes,
+    True,
+    True,
+)
 _logits = _pair("binary_cross_entropy_with_logits", _of_logits, (), _of_logits_slopes)
 _weighted_logits = _pair(
-    "weighted_binary_cross_entropy_with_logits", lambda input, target, weight: weight * _of_logits(input, target), (),
-    _weighted_of_logits_slopes, False, True,
-)  # fmt: skip
+    "weighted_binary_cross_entropy_with_logits",
+    lambda input, target, weight: weight * _of_logits(input, target),
+    (),
+    _weighted_of_logits_slopes,
+    False,
+    True,
+)
 
 
 @composite(function=False)
@@ -477,7 +555,9 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     RuntimeError where the input is no probability, or the dtypes differ.
     """
     if target._layout.dtype is not input._layout.dtype:
-        raise RuntimeError(f"Found dtype {target._layout.dtype.scalar_name} but expected {input._layout.dtype.scalar_name}")
+        raise RuntimeError(
+            f"Found dtype {target._layout.dtype.scalar_name} but expected {input._layout.dtype.scalar_name}"
+        )
     if weight is None:
         return _binary(input, target, reduction)
     if weight._layout.shape != input._layout.shape:
@@ -497,7 +577,9 @@ def binary_cross_entropy_with_logits(
         penalty = _penalty(input) * ((pos_weight - 1) * target + 1)
         values = (1 - target) * input + penalty
         values = values if weight is None else values * weight
-        return METHODS["mean"](values) if reduction == "mean" else METHODS["sum"](values) if reduction == "sum" else values
+        return (
+            METHODS["mean"](values) if reduction == "mean" else METHODS["sum"](values) if reduction == "sum" else values
+        )
     if weight is None:
         return _logits(input, target, reduction)
     if weight._layout.shape != input._layout.shape:

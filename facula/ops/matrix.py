@@ -245,7 +245,10 @@ def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
 def vander(x: Any, N: int | None = None) -> Any:
     """The Vandermonde matrices: the powers 0, 1, ..., N - 1 of the elements, (*, n) to (*, n, N)."""
     own = layout_of(x, "linalg_vander", argument="x")
-    count = (own.shape[-1] if own.shape else 1) if N is None else N
+    if not own.shape:
+        x = x.unsqueeze(0)
+        own = x._layout
+    count = own.shape[-1] if N is None else N
     if count < 1:
         raise RuntimeError(f"N must be greater than 1, got {count}")
     if own.dtype.kind in "b" or own.dtype.kind in "iu":

@@ -20,6 +20,7 @@ from facula.engine.modes import modes
 from facula.ops.copy import contiguous, convert
 from facula.ops.define import METHODS, composite, layout_of, operator
 from facula.ops.dispatch import Launch
+from facula.ops.kernels import batch_norm as channels_kernels
 from facula.ops.kernels import norm as kernels
 from facula.runtime.objects import new_tensor
 
@@ -60,7 +61,10 @@ def _in_wider(function: Any, input: Any, parameters: tuple[Any, ...], *rest: Any
         if p is not None and p._layout.dtype is not own:
             if own not in (dt.float16, dt.bfloat16) or p._layout.dtype is not dt.float32:
                 raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
-            wide = tuple(None if q is None else q if q._layout.dtype is dt.float32 else convert(q, dt.float32) for q in parameters)
+            wide = tuple(
+                None if q is None else q if q._layout.dtype is dt.float32 else convert(q, dt.float32)
+                for q in parameters
+            )
             return convert(function(convert(input, dt.float32), *wide, *rest), own)
     return NotImplemented
 
@@ -77,8 +81,11 @@ def _row_plan(own: Layout, n: int, centred: bool, weighted: bool, shifted: bool,
         grain = max(1, 16384 // max(1, n))
         forward = Launch(kernels.row_norm(code, centred, weighted, shifted), rows, grain, (n, eps))
         backward = Launch(
-            kernels.row_norm_gradient(code, centred, weighted, shifted), blocks, max(1, 8192 // max(1, n * per)), (n, rows, per)
-        )  # fmt: skip
+            kernels.row_norm_gradient(code, centred, weighted, shifted),
+            blocks,
+            max(1, 8192 // max(1, n * per)),
+            (n, rows, per),
+        )
         strips = -(-n // _lanes(own))
         last = Launch(kernels.sum_parts(code, shifted), strips, max(1, 1024 // max(1, blocks)), (n, blocks))
         kept = layout((rows,), None, exact, own.device)
@@ -92,7 +99,9 @@ def _row_forward(centred: bool) -> Any:
         launch, _, _, out, kept, _ = _row_plan(input._layout, n, centred, weight is not None, bias is not None, eps)
         x, result, scales = _dense(input), new_tensor(out), new_tensor(kept)
         means = new_tensor(kept) if centred else scales
-        launch((result, means, scales, x, x if weight is None else _dense(weight), x if bias is None else _dense(bias)), 3)
+        launch(
+            (result, means, scales, x, x if weight is None else _dense(weight), x if bias is None else _dense(bias)), 3
+        )
         return result, means, scales
 
     return forward
@@ -105,7 +114,8 @@ def _row_gradient(centred: bool) -> Any:
         weighted, shifted = weight is not None, bias_layout is not None
         if modes.grad_enabled:
             shape = input._layout.shape
-            dims, size = [], 1
+            dims: list[int] = []
+            size = 1
             for d in range(len(shape) - 1, -1, -1):
                 if size == n and dims:
                     break
@@ -140,11 +150,15 @@ for _made, _is_centred in ((_layer_norm, True), (_rms_norm, False)):
     _made.joint_gradient("input", "weight", "bias")(_row_gradient(_is_centred))
 
 
-def _normalized(input: Any, normalized_shape: Any, weight: Any, bias: Any, name: str, kind: str) -> tuple[int, Any, Any]:
+def _normalized(
+    input: Any, normalized_shape: Any, weight: Any, bias: Any, name: str, kind: str
+) -> tuple[int, Any, Any]:
     """The number of elements that are normalised together; torch's errors."""
     own = layout_of(input, name)
     if isinstance(normalized_shape, int) or not isinstance(normalized_shape, (tuple, list)):
-        raise TypeError(f"{name}(): argument 'normalized_shape' (position 2) must be tuple of ints, not {type(normalized_shape).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'normalized_shape' (position 2) must be tuple of ints, not {type(normalized_shape).__name__}"
+        )
     wanted = tuple(normalized_shape)
     if not wanted:
         raise RuntimeError(
@@ -171,14 +185,21 @@ _checked: dict[Any, Any] = register_cache({})
 
 @composite()
 def layer_norm(
-    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enable: bool = True
+    input: Any,
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
 ) -> Any:
     """(input - mean) / sqrt(variance + eps) * weight + bias over the last dimensions, whose shape is `normalized_shape`.
 
     >>> torch.layer_norm(torch.tensor([[1., 3.]]), (2,))
     tensor([[-1.0000,  1.0000]])
     """
-    return _over_rows(_layer_norm, input, normalized_shape, weight, bias, float(eps), "layer_norm", "LayerNormKernelImpl")
+    return _over_rows(
+        _layer_norm, input, normalized_shape, weight, bias, float(eps), "layer_norm", "LayerNormKernelImpl"
+    )
 
 
 @composite()
@@ -193,7 +214,9 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
     return _over_rows(_rms_norm, input, normalized_shape, weight, None, float(eps), "rms_norm", "RmsNormKernelImpl")
 
 
-def _over_rows(core: Any, input: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, name: str, kind: str) -> Any:
+def _over_rows(
+    core: Any, input: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, name: str, kind: str
+) -> Any:
     key = None
     if type(normalized_shape) in (tuple, list):
         parameters = tuple([p if p is None else p._layout for p in (weight, bias)])
@@ -238,7 +261,9 @@ _group_norm.operator.differentiable_outputs = (0,)
 
 
 @_group_norm.joint_gradient("input", "weight", "bias")
-def _(grad: Any, input: Any, weight: Any, bias_layout: Any, groups: int, eps: float, out1: Any, out2: Any, needs: Any) -> Any:
+def _(
+    grad: Any, input: Any, weight: Any, bias_layout: Any, groups: int, eps: float, out1: Any, out2: Any, needs: Any
+) -> Any:
     own, total = input._layout, METHODS["sum"]
     weighted, shifted = weight is not None, bias_layout is not None
     if modes.grad_enabled:
@@ -292,18 +317,22 @@ def _batch_plan(own: Layout, training: bool, weighted: bool, running: bool, eps:
         size, code, exact = math.prod(own.shape[2:]), own.dtype.code, _exact(own)
         tail = (samples, channels, size)
         if size == 1:
-            strip = _lanes(own) * kernels.COLUMNS
+            strip = _lanes(own) * channels_kernels.COLUMNS
             grain, n = max(1, 8192 // max(1, samples * strip)), -(-channels // strip)
-            forward: Any = kernels.batch_norm_columns(code, training, weighted, running)
-            backward: Any = kernels.batch_norm_columns_gradient(code, training, weighted)
+            forward: Any = channels_kernels.batch_norm_columns(code, training, weighted, running)
+            backward: Any = channels_kernels.batch_norm_columns_gradient(code, training, weighted)
         else:
             grain, n = max(1, 16384 // max(1, samples * size)), channels
-            forward = kernels.batch_norm(code, training, weighted, running)
-            backward = kernels.batch_norm_gradient(code, training, weighted)
+            forward = channels_kernels.batch_norm(code, training, weighted, running)
+            backward = channels_kernels.batch_norm_gradient(code, training, weighted)
         kept = layout((channels,), None, exact, own.device)
         plan = _plans[key] = (
-            Launch(forward, n, grain, (*tail, eps)), Launch(backward, n, grain, tail), own.dense(), kept, kept.with_dtype(own.dtype),
-        )  # fmt: skip
+            Launch(forward, n, grain, (*tail, eps)),
+            Launch(backward, n, grain, tail),
+            own.dense(),
+            kept,
+            kept.with_dtype(own.dtype),
+        )
     return plan
 
 
@@ -335,7 +364,15 @@ _batch_norm.operator.differentiable_outputs = (0,)
 
 @_batch_norm.joint_gradient("input", "weight", "bias")
 def _(
-    grad: Any, input: Any, weight: Any, training: bool, running_mean_layout: Any, eps: float, out1: Any, out2: Any, needs: Any
+    grad: Any,
+    input: Any,
+    weight: Any,
+    training: bool,
+    running_mean_layout: Any,
+    eps: float,
+    out1: Any,
+    out2: Any,
+    needs: Any,
 ) -> Any:
     own, total = input._layout, METHODS["sum"]
     weighted = weight is not None
@@ -358,16 +395,25 @@ def _(
 
 @composite()
 def batch_norm(
-    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
     cudnn_enabled: bool = True,
-) -> Any:  # fmt: skip
+) -> Any:
     """Each channel of (N, C, *) normalised by its own statistics (training) or the running ones, scaled and shifted.
 
     In training the running mean and the running (unbiased) variance move by `momentum` towards the batch's.
     """
     own = layout_of(input, "batch_norm")
     if len(own.shape) < 2:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-len(own.shape)}, {len(own.shape) - 1}], but got 1)")
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-len(own.shape)}, {len(own.shape) - 1}], but got 1)"
+        )
     channels = own.shape[1]
     for what, p in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if p is None:
@@ -383,7 +429,9 @@ def batch_norm(
                 q is not None and q._layout.dtype is not dt.float32 for q in (weight, bias, running_mean, running_var)
             ):
                 raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
-            wide = batch_norm(convert(input, dt.float32), weight, bias, running_mean, running_var, training, momentum, eps)
+            wide = batch_norm(
+                convert(input, dt.float32), weight, bias, running_mean, running_var, training, momentum, eps
+            )
             return convert(wide, own.dtype)
     if weight is None and bias is not None:
         weight = bias.new_ones((channels,))

@@ -65,9 +65,18 @@ class _Pool:
     """One combination of layout and window: output layout, the block of numbers, launches made on demand."""
 
     def __init__(
-        self, own: Layout, dims: int, name: str, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool,
-        padded: bool, divisor: int,
-    ) -> None:  # fmt: skip
+        self,
+        own: Layout,
+        dims: int,
+        name: str,
+        kernel: Sizes,
+        stride: Sizes,
+        padding: Sizes,
+        dilation: Sizes,
+        ceil_mode: bool,
+        padded: bool,
+        divisor: int,
+    ) -> None:
         size = _shape(own, dims, name)
         if min(kernel) <= 0 or min(stride) <= 0 or min(dilation) <= 0:
             if 0 in stride:
@@ -81,14 +90,18 @@ class _Pool:
                 raise RuntimeError(
                     f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}"
                 )
-        out = tuple([
-            _out_size(s, k, t, p, d, ceil_mode)
-            for s, k, t, p, d in zip(size, kernel, stride, padding, dilation, strict=True)
-        ])  # fmt: skip
+        out = tuple(
+            [
+                _out_size(s, k, t, p, d, ceil_mode)
+                for s, k, t, p, d in zip(size, kernel, stride, padding, dilation, strict=True)
+            ]
+        )
         if min(out) < 1:
             before = "x".join(map(str, (own.shape[-dims - 1], *size)))
             after = "x".join(map(str, (own.shape[-dims - 1], *out)))
-            raise RuntimeError(f"Given input size: ({before}). Calculated output size: ({after}). Output size is too small")
+            raise RuntimeError(
+                f"Given input size: ({before}). Calculated output size: ({after}). Output size is too small"
+            )
         lead = (1,) * (3 - dims)
         wide = own.shape[-1]
         few = kernel[-1] if kernel[-1] <= 3 and dilation[-1] == 1 else 0
@@ -99,9 +112,17 @@ class _Pool:
         if self.form[1] == 0 and high - low < 6:  # gathers would not pay
             low = high = out[-1]
         self.window = kernels.Window(
-            (*lead, *size), (*lead, *out), (*lead, *kernel), (*lead, *stride), (0,) * (3 - dims) + padding, (*lead, *dilation),
-            low, high, int(padded), divisor,
-        )  # fmt: skip
+            (*lead, *size),
+            (*lead, *out),
+            (*lead, *kernel),
+            (*lead, *stride),
+            (0,) * (3 - dims) + padding,
+            (*lead, *dilation),
+            low,
+            high,
+            int(padded),
+            divisor,
+        )
         numbers = self.window.numbers()
         self.block = (ctypes.c_int64 * len(numbers))(*numbers)
         self.out = own.with_shape((*own.shape[:-dims], *out))
@@ -109,7 +130,14 @@ class _Pool:
         self.plane, self.count = math.prod(size), math.prod(out)
         self.planes = self.out.numel // self.count
         self.rows = self.planes * math.prod(self.window.out[:2])
-        self.halves = dims == 2 and kernel == stride == (2, 2) and padding == (0, 0) and dilation == (1, 1) and not ceil_mode and not divisor
+        self.halves = (
+            dims == 2
+            and kernel == stride == (2, 2)
+            and padding == (0, 0)
+            and dilation == (1, 1)
+            and not ceil_mode
+            and not divisor
+        )
         self.launches: dict[str, Launch] = {}
 
     def launch(self, kind: str) -> Launch:
@@ -129,10 +157,17 @@ class _Pool:
             return Launch(kernel, self.rows, max(1, 16384 // row), (ctypes.addressof(self.block),), self.block)
         if self.halves and kind in ("max gradient:i32", "avg gradient"):
             (_, h, w), (_, oh, ow) = self.window.size, self.window.out
-            return Launch(kernels.halves_gradient(self.code, kind == "avg gradient"), self.rows, max(1, 16384 // w), (h, w, oh, ow))
+            return Launch(
+                kernels.halves_gradient(self.code, kind == "avg gradient"),
+                self.rows,
+                max(1, 16384 // w),
+                (h, w, oh, ow),
+            )
         if kind.startswith("max gradient:"):
             return Launch(kernels.max_pool_gradient(self.code, kind[13:]), self.planes, whole, (self.plane, self.count))
-        return Launch(kernels.avg_pool_gradient(self.code), self.planes, whole, (ctypes.addressof(self.block),), self.block)
+        return Launch(
+            kernels.avg_pool_gradient(self.code), self.planes, whole, (ctypes.addressof(self.block),), self.block
+        )
 
 
 _INDEX = {"i32": dt.int32, "i64": dt.int64}
@@ -223,7 +258,9 @@ def _adaptive(own: Layout, dims: int, sizes: Sizes, name: str) -> Any:
             wanted = {1: "2D or 3D", 2: "3D or 4D", 3: "4D or 5D"}[dims]
             raise RuntimeError(f"{name}(): Expected {wanted} tensor, but got {errors.sizes(shape)}")
         if min(sizes) < 0:
-            raise RuntimeError(f"{name}(): elements of output_size must be greater than or equal to 0 but received {errors.sizes(sizes)}")
+            raise RuntimeError(
+                f"{name}(): elements of output_size must be greater than or equal to 0 but received {errors.sizes(sizes)}"
+            )
         lead = (1,) * (3 - dims)
         numbers = (*lead, *shape[-dims:], *lead, *sizes)
         plan = _plans[key] = (own.with_shape((*shape[:-dims], *sizes)), own.dense(), math.prod(shape[:-dims]), numbers)
@@ -262,7 +299,9 @@ def _adaptive_max_backward(upstream: Any, places: Any, source: Layout, dims: int
 
 
 _adaptive_max.operator.differentiable_outputs = (0,)
-_adaptive_max.gradient(input=lambda grad, out1, input_layout, dims: _adaptive_max_backward(grad, out1, input_layout, dims))
+_adaptive_max.gradient(
+    input=lambda grad, out1, input_layout, dims: _adaptive_max_backward(grad, out1, input_layout, dims)
+)
 _adaptive_max_backward.gradient(upstream=lambda grad, places, dims: _taken(grad, places, dims))
 
 
@@ -292,12 +331,32 @@ _adaptive_avg_backward.gradient(upstream=lambda grad, dims, sizes, name: _adapti
 _keys: dict[Any, Any] = {}
 
 
-def _key(name: str, dims: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, padded: bool, divisor: int) -> Any:
+def _key(
+    name: str,
+    dims: int,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    padded: bool,
+    divisor: int,
+) -> Any:
     """The window in the form that plans are kept under."""
     k = _several(kernel, dims, name, "kernel_size")
     empty = stride is None or stride == [] or stride == ()
     s = k if empty else _several(stride, dims, name, "stride")
-    return (dims, name, k, s, _several(padding, dims, name, "padding"), _several(dilation, dims, name, "dilation"), bool(ceil_mode), padded, divisor)
+    return (
+        dims,
+        name,
+        k,
+        s,
+        _several(padding, dims, name, "padding"),
+        _several(dilation, dims, name, "dilation"),
+        bool(ceil_mode),
+        padded,
+        divisor,
+    )
 
 
 def _known_key(*given: Any) -> Any:
@@ -316,11 +375,12 @@ def _check_kind(input: Any, name: str, what: str) -> None:
         raise errors.not_implemented(name, own.dtype)
 
 
-
 def _max_functions(dims: int) -> None:
     name = f"max_pool{dims}d"
 
-    def pool(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> Any:
+    def pool(
+        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    ) -> Any:
         _check_kind(input, name, "max")
         key = _known_key(name, dims, kernel_size, stride, padding, dilation, ceil_mode, False, 0)
         if modes.grad_enabled and input._requires_grad:
@@ -331,7 +391,9 @@ def _max_functions(dims: int) -> None:
         input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
     ) -> Any:
         _check_kind(input, name, "max")
-        return _max_pool_with_places(input, _known_key(name, dims, kernel_size, stride, padding, dilation, ceil_mode, False, 0), "i64")
+        return _max_pool_with_places(
+            input, _known_key(name, dims, kernel_size, stride, padding, dilation, ceil_mode, False, 0), "i64"
+        )
 
     pool.__name__ = pool.__qualname__ = name
     with_indices.__name__ = with_indices.__qualname__ = f"{name}_with_indices"
@@ -358,14 +420,26 @@ def _avg_functions(dims: int) -> None:
     name = f"avg_pool{dims}d"
 
     def pool(
-        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+        input: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
         divisor_override: int | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         if divisor_override == 0:
             raise RuntimeError("divisor must be not zero")
         _check_kind(input, name, "avg")
-        key = _known_key(name, dims, kernel_size, stride, padding, 1, ceil_mode, bool(count_include_pad), divisor_override or 0)
-        if key[2] == input._layout.shape[-dims:] and len(input._layout.shape) > dims and not divisor_override and not any(key[4]):
+        key = _known_key(
+            name, dims, kernel_size, stride, padding, 1, ceil_mode, bool(count_include_pad), divisor_override or 0
+        )
+        if (
+            key[2] == input._layout.shape[-dims:]
+            and len(input._layout.shape) > dims
+            and not divisor_override
+            and not any(key[4])
+        ):
             _pool(input._layout, key)
             return METHODS["mean"](input, tuple(range(-dims, 0)), True)
         return _avg_pool(input, key)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from facula.core import dtype as dt
 from facula.core import errors, shapes
 from facula.core.layout import Layout, register_cache
 from facula.ops.copy import contiguous, convert
@@ -26,7 +25,9 @@ def _plan(own: Layout, dim: int, logarithm: bool, gradient: bool) -> tuple[Launc
         raise TypeError(f"softmax(): argument 'dim' (position 2) must be int, not {type(dim).__name__}")
     where = shapes.normalize_dim(dim, len(own.shape))
     if own.dtype.kind != "f":
-        raise errors.not_implemented("log_softmax_lastdim_kernel_impl" if logarithm else "softmax_lastdim_kernel_impl", own.dtype)
+        raise errors.not_implemented(
+            "log_softmax_lastdim_kernel_impl" if logarithm else "softmax_lastdim_kernel_impl", own.dtype
+        )
     out = own.dense()
     n = own.shape[where] if own.shape else 1
     inner = 1
@@ -39,7 +40,9 @@ def _plan(own: Layout, dim: int, logarithm: bool, gradient: bool) -> tuple[Launc
         return Launch(make(code, logarithm), outer, max(1, 8192 // max(1, n)), (n,)), out
     make = kernels.softmax_columns_gradient if gradient else kernels.softmax_columns
     strip = kernels.host().lanes(kernels.compute_type(code).itemsize) * kernels.COLUMNS
-    return Launch(make(code, logarithm), outer * -(-inner // strip), max(1, 8192 // (max(1, n) * strip)), (n, inner)), out
+    return Launch(
+        make(code, logarithm), outer * -(-inner // strip), max(1, 8192 // (max(1, n) * strip)), (n, inner)
+    ), out
 
 
 def _define(name: str, logarithm: bool) -> Any:
@@ -64,7 +67,13 @@ def _define(name: str, logarithm: bool) -> Any:
             plan = _plans[key] = _plan(own, dim, logarithm, True)
         launch, target = plan
         slope = new_tensor(target)
-        launch((slope, upstream if upstream._layout.contiguous else contiguous(upstream), result if own.contiguous else contiguous(result)))
+        launch(
+            (
+                slope,
+                upstream if upstream._layout.contiguous else contiguous(upstream),
+                result if own.contiguous else contiguous(result),
+            )
+        )
         return slope
 
     return operator(name, function=False)(forward), operator(f"{name}_backward", function=False)(backward)
@@ -80,7 +89,9 @@ _softmax.gradient(input=lambda grad, out, dim: _softmax_backward(grad, out, dim)
 _log_softmax.gradient(input=lambda grad, out, dim: _log_softmax_backward(grad, out, dim))
 _softmax_backward.gradient(
     upstream=lambda grad, result, dim: _softmax_backward(grad, result, dim),
-    result=lambda grad, upstream, result, dim: grad * (upstream - _sum(upstream * result, dim)) - upstream * _sum(grad * result, dim),
+    result=lambda grad, upstream, result, dim: (
+        grad * (upstream - _sum(upstream * result, dim)) - upstream * _sum(grad * result, dim)
+    ),
 )
 _log_softmax_backward.gradient(
     upstream=lambda grad, result, dim: grad - _sum(grad * result.exp(), dim),

@@ -119,15 +119,17 @@ def _resize(self: Any, nbytes: int) -> None:
     """Change the size, keeping the bytes that fit. The tensor that asked must read `data` again."""
     import ctypes
 
+    shared = sys.getrefcount(self) > _ALONE
     replacement = Storage(nbytes, self.device)
     if self.data and replacement.data:
         ctypes.memmove(replacement.data, self.data, min(self.nbytes, nbytes))
-    _exchange(self, replacement, sys.getrefcount(self) > _ALONE)
+    _exchange(self, replacement, shared)
 
 
 def _move(self: Any, address: int, owner: Any) -> None:
     """Go over to memory that belongs to `owner`, which holds a copy. The tensor that asked must read `data` again."""
-    _exchange(self, Storage.borrow(address, self.nbytes, owner), sys.getrefcount(self) > _ALONE)
+    shared = sys.getrefcount(self) > _ALONE
+    _exchange(self, Storage.borrow(address, self.nbytes, owner), shared)
 
 
 def _exchange(self: Any, other: Any, shared: bool) -> None:

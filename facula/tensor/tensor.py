@@ -23,6 +23,7 @@ class Tensor(TensorBase):
 
     __slots__ = ("__dict__", "__weakref__")
     __array_priority__ = 1000
+    _node: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         made = _legacy(args, kwargs.get("device"), dt.get_default_dtype())

@@ -54,8 +54,6 @@ def equal(a: Any, b: Any) -> None:
 @pytest.mark.parametrize("name", CALLS)
 def test_values(name: str) -> None:
     torch = pytest.importorskip("torch")
-    import torch.func as _
-
     equal(arrays(CALLS[name](facula)), arrays(CALLS[name](torch)))
 
 

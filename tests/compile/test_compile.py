@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import warnings
 from collections.abc import Callable
@@ -197,6 +198,41 @@ def test_attributes() -> None:
         if i == 10:
             holder.weight.data = facula.full((4,), 9.0)
         assert compiled(x).tolist() == holder.call(x).tolist()
+
+
+class Trainer:
+    """A class with a method for the step, and a life of its own besides."""
+
+    factor = 1.0
+
+    def __init__(self, world: World) -> None:
+        self.world, self.epoch, self.log, self.scale = world, 0, [], 1.0
+
+    def loss(self, x: Any, y: Any) -> Any:
+        return F.cross_entropy(self.world.net(x), y) * self.scale
+
+    def step(self, x: Any, y: Any) -> Any:
+        self.world.optimizer.zero_grad()
+        loss = self.loss(x, y)
+        loss.backward()
+        self.world.optimizer.step()
+        return loss
+
+
+def test_methods() -> None:
+    trainers = [Trainer(w) for w in both()]
+    compiled = facula.compile(trainers[1].step)
+    for i in range(24):
+        for trainer in trainers:
+            trainer.epoch += 1
+            trainer.log.append(i)
+            if i == 12:
+                trainer.scale = 0.5
+        x, y = trainers[0].world.batches[i % 5]
+        assert trainers[0].step(x, y).item() == compiled(x, y).item()
+    assert trainers[0].world.weights() == trainers[1].world.weights()
+    (programs,) = compiled.programs.values()
+    assert len(programs) == 2
 
 
 def test_captured_tensors() -> None:
@@ -634,6 +670,32 @@ def test_memory_stays() -> None:
     assert memory.statistics()["allocated"] == before
     del compiled, world
     gc.collect()
+
+
+def test_recordings_give_their_memory_back() -> None:
+    x, lost = facula.randn(64, 64), []
+    for _ in range(30):
+        compiled = facula.compile(lambda x: ((x @ x).relu() @ x).sum())
+        for _ in range(4):
+            compiled(x)
+        del compiled
+        gc.collect()
+        facula.ones(64, 64).add_(1)
+        lost.append(_unaccounted())
+    assert lost[-1] == lost[0]
+
+
+def _unaccounted() -> int:
+    """Bytes from the system that are neither in use nor in a free list."""
+    free = memory.swap_bins({})
+    blocks = 0
+    for size, first in free.items():
+        while first:
+            blocks += size
+            first = ctypes.c_int64.from_address(first).value
+    memory.swap_bins(free)
+    now = memory.statistics()
+    return now["reserved"] - now["allocated"] - blocks
 
 
 def test_modules() -> None:

@@ -13,16 +13,23 @@ from tests.ops.oracle import assert_same, check, random, to_facula, torch
 
 F = torch.nn.functional
 SHAPES = [
-    ((3, 4), (5, 4), (5, 6)), ((2, 3, 4), (2, 5, 4), (2, 5, 6)), ((2, 3, 7, 8), (2, 3, 9, 8), (2, 3, 9, 8)),
-    ((1, 2, 40, 16), (1, 2, 40, 16), (1, 2, 40, 16)), ((2, 4, 20, 8), (2, 2, 20, 8), (2, 2, 20, 8)),
-]  # fmt: skip
+    ((3, 4), (5, 4), (5, 6)),
+    ((2, 3, 4), (2, 5, 4), (2, 5, 6)),
+    ((2, 3, 7, 8), (2, 3, 9, 8), (2, 3, 9, 8)),
+    ((1, 2, 40, 16), (1, 2, 40, 16), (1, 2, 40, 16)),
+    ((2, 4, 20, 8), (2, 2, 20, 8), (2, 2, 20, 8)),
+]
 
 
 def masks(query: tuple[int, ...], key: tuple[int, ...]) -> list[Any]:
     lengths = (query[-2], key[-2])
     found = [None, torch.rand(lengths) < 0.6, random(lengths)]
     if len(query) == 4:
-        found += [torch.rand(query[0], 1, 1, lengths[1]) < 0.6, random((query[1], *lengths)), torch.rand(query[0], 1, lengths[0], 1) < 0.5]
+        found += [
+            torch.rand(query[0], 1, 1, lengths[1]) < 0.6,
+            random((query[1], *lengths)),
+            torch.rand(query[0], 1, lengths[0], 1) < 0.5,
+        ]
     if lengths[0] == lengths[1]:
         later = torch.full(lengths, float("-inf")).triu(1)
         blind = later.clone()
@@ -60,9 +67,13 @@ def test_errors() -> None:
     x = random((1, 2, 3, 4))
     name, function = "nn.functional.scaled_dot_product_attention", ours.scaled_dot_product_attention
     for args in (
-        (x[0, 0, 0],) * 3, (x, x, x, torch.ones(3, 3, dtype=torch.int64)), (x, x, x, torch.ones(3, 3).double()), (x, x, x.double()),
-        (x, x[..., :3], x), (x, x, x, torch.zeros(2, 3, 4)),
-    ):  # fmt: skip
+        (x[0, 0, 0],) * 3,
+        (x, x, x, torch.ones(3, 3, dtype=torch.int64)),
+        (x, x, x, torch.ones(3, 3).double()),
+        (x, x, x.double()),
+        (x, x[..., :3], x),
+        (x, x, x, torch.zeros(2, 3, 4)),
+    ):
         check(name, *args, ours=function)
 
 

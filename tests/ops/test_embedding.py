@@ -14,7 +14,9 @@ from tests.ops.oracle import assert_same, check, random, to_facula, torch
 F = torch.nn.functional
 
 
-@pytest.mark.parametrize(("rows", "width", "shape"), [(5, 3, (4,)), (100, 33, (7, 9)), (1000, 64, (128,)), (7, 16, ()), (3, 4, (0,))])
+@pytest.mark.parametrize(
+    ("rows", "width", "shape"), [(5, 3, (4,)), (100, 33, (7, 9)), (1000, 64, (128,)), (7, 16, ()), (3, 4, (0,))]
+)
 @pytest.mark.parametrize("padding", [None, 0, -1])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_embedding(rows: int, width: int, shape: tuple[int, ...], padding: Any, scaled: bool) -> None:
@@ -33,7 +35,9 @@ def test_embedding(rows: int, width: int, shape: tuple[int, ...], padding: Any, 
         # The gradient is linear in the slope: <v, grad(slope)> must equal <slope, its derivative>.
         direction = random((rows, width), "float64", seed=3)
         (second,) = facula.autograd.grad(grad, own_slope, to_facula(direction))
-        np.testing.assert_allclose((second.numpy() * slope.numpy()).sum(), (direction.numpy() * theirs.numpy()).sum(), atol=1e-10)
+        np.testing.assert_allclose(
+            (second.numpy() * slope.numpy()).sum(), (direction.numpy() * theirs.numpy()).sum(), atol=1e-10
+        )
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])
@@ -48,19 +52,38 @@ def test_bags(mode: int, padding: Any, last: bool) -> None:
     mine = [to_facula(x) for x in inputs]
     expected = torch.embedding_bag(table, indices, offsets, False, mode, False, weights, last, padding)
     found = facula.embedding_bag(
-        mine[0], to_facula(indices), to_facula(offsets), False, mode, False, mine[1] if weights is not None else None, last, padding
+        mine[0],
+        to_facula(indices),
+        to_facula(offsets),
+        False,
+        mode,
+        False,
+        mine[1] if weights is not None else None,
+        last,
+        padding,
     )
     assert_same(found[0], expected[0])
     slope = torch.randn_like(expected[0])
-    assert_same(facula.autograd.grad(found[0], mine, to_facula(slope)), torch.autograd.grad(expected[0], inputs, slope), 1e-10, 1e-12)
+    assert_same(
+        facula.autograd.grad(found[0], mine, to_facula(slope)),
+        torch.autograd.grad(expected[0], inputs, slope),
+        1e-10,
+        1e-12,
+    )
 
 
 def test_errors() -> None:
     table, index = random((5, 3)), torch.tensor([0, 1])
     for given, weight in (
-        (torch.tensor([0, 5]), table), (torch.tensor([0, -1]), table), (torch.tensor([0.0, 1.0]), table), (index.int(), table),
-        (index, table[0]), (index, random((5, 3, 2))), (index, table.long()), (torch.tensor([True]), table),
-    ):  # fmt: skip
+        (torch.tensor([0, 5]), table),
+        (torch.tensor([0, -1]), table),
+        (torch.tensor([0.0, 1.0]), table),
+        (index.int(), table),
+        (index, table[0]),
+        (index, random((5, 3, 2))),
+        (index, table.long()),
+        (torch.tensor([True]), table),
+    ):
         check("nn.functional.embedding", given, weight, ours=ours.embedding)
     with pytest.raises(IndexError, match="index out of range in self"):
         facula.embedding(facula.zeros(5, 3), facula.tensor([7]))

@@ -28,8 +28,16 @@ def both(name: str, *args: Any, derivatives: bool = True, **kwargs: Any) -> None
     function = getattr(ours, name)
     check(f"nn.functional.{name}", *args, ours=function, rtol=2e-5, atol=1e-5, **kwargs)
     if derivatives:
-        doubled = {k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in kwargs.items()}
-        check_gradients(f"nn.functional.{name}", *args, ours=lambda *a, **_: function(*a, **{k: to_facula(v) for k, v in doubled.items()}), second=name not in LINEAR, **doubled)
+        doubled = {
+            k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in kwargs.items()
+        }
+        check_gradients(
+            f"nn.functional.{name}",
+            *args,
+            ours=lambda *a, **_: function(*a, **{k: to_facula(v) for k, v in doubled.items()}),
+            second=name not in LINEAR,
+            **doubled,
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -39,10 +47,34 @@ def test_cross_entropy(shape: tuple[int, ...], reduction: str, smoothing: float)
     scores, classes = scores_and_classes(shape)
     weight = torch.rand(shape[0 if len(shape) == 1 else 1]) + 0.1
     for w in (None, weight):
-        both("cross_entropy", scores, classes, weight=w, reduction=reduction, label_smoothing=smoothing, derivatives=w is None)
+        both(
+            "cross_entropy",
+            scores,
+            classes,
+            weight=w,
+            reduction=reduction,
+            label_smoothing=smoothing,
+            derivatives=w is None,
+        )
         if classes.ndim:
-            both("cross_entropy", scores, classes, weight=w, reduction=reduction, ignore_index=1, label_smoothing=smoothing)
-    both("cross_entropy", scores, scores.softmax(0), weight=weight, reduction=reduction, label_smoothing=smoothing, derivatives=False)
+            both(
+                "cross_entropy",
+                scores,
+                classes,
+                weight=w,
+                reduction=reduction,
+                ignore_index=1,
+                label_smoothing=smoothing,
+            )
+    both(
+        "cross_entropy",
+        scores,
+        scores.softmax(0),
+        weight=weight,
+        reduction=reduction,
+        label_smoothing=smoothing,
+        derivatives=False,
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)

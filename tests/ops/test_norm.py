@@ -16,12 +16,22 @@ F = torch.nn.functional
 
 def both(name: str, *args: Any, **kwargs: Any) -> None:
     check(f"nn.functional.{name}", *args, ours=getattr(ours, name), rtol=1e-4, atol=1e-4, **kwargs)
-    check_gradients(f"nn.functional.{name}", *args, ours=getattr(ours, name), second=all(a is not None for a in args), **kwargs)
+    check_gradients(
+        f"nn.functional.{name}", *args, ours=getattr(ours, name), second=all(a is not None for a in args), **kwargs
+    )
 
 
 @pytest.mark.parametrize(
-    ("shape", "normal"), [((4, 5), (5,)), ((70, 1000), (1000,)), ((2, 3, 4), (3, 4)), ((5,), (5,)), ((3, 5000), (5000,)), ((2, 3, 4), (2, 3, 4))]
-)  # fmt: skip
+    ("shape", "normal"),
+    [
+        ((4, 5), (5,)),
+        ((70, 1000), (1000,)),
+        ((2, 3, 4), (3, 4)),
+        ((5,), (5,)),
+        ((3, 5000), (5000,)),
+        ((2, 3, 4), (2, 3, 4)),
+    ],
+)
 def test_rows(shape: tuple[int, ...], normal: tuple[int, ...]) -> None:
     x, weight, bias = random(shape) * 2 + 1, random(normal, seed=1), random(normal, seed=2)
     both("layer_norm", x, normal)
@@ -70,7 +80,12 @@ def test_batches(shape: tuple[int, ...], training: bool) -> None:
         own = with_statistics(*mine_args, statistics=[to_facula(f.clone()) for f in fixed], module=ours)
         slope = torch.randn_like(out)
         expected_first = torch.autograd.grad(out, theirs_args, slope, create_graph=True)
-        assert_same(facula.autograd.grad(own, mine_args, to_facula(slope), retain_graph=True), [g.detach() for g in expected_first], 1e-8, 1e-8)
+        assert_same(
+            facula.autograd.grad(own, mine_args, to_facula(slope), retain_graph=True),
+            [g.detach() for g in expected_first],
+            1e-8,
+            1e-8,
+        )
         first = facula.autograd.grad(own, mine_args, to_facula(slope), create_graph=True)
         again = torch.randn_like(x, dtype=torch.float64)
         if expected_first[0].requires_grad and first[0].requires_grad:
@@ -89,12 +104,20 @@ def test_half_precision_with_full_parameters() -> None:
 def test_errors() -> None:
     x = random((4, 5))
     for name, args in (
-        ("layer_norm", (x, (4,))), ("layer_norm", (x, ())), ("layer_norm", (x, (5,), torch.ones(4))), ("layer_norm", (x.long(), (5,))),
-        ("layer_norm", (x, 5)), ("layer_norm", (x.double(), (5,), torch.ones(5))), ("rms_norm", (x, (4,))), ("group_norm", (x, 2)),
-        ("group_norm", (random((2, 4, 3)), 2, torch.ones(3))), ("batch_norm", (x, None, None)),
-        ("batch_norm", (x, torch.zeros(4), torch.ones(4))), ("batch_norm", (x, torch.zeros(5), torch.ones(5), torch.ones(4))),
+        ("layer_norm", (x, (4,))),
+        ("layer_norm", (x, ())),
+        ("layer_norm", (x, (5,), torch.ones(4))),
+        ("layer_norm", (x.long(), (5,))),
+        ("layer_norm", (x, 5)),
+        ("layer_norm", (x.double(), (5,), torch.ones(5))),
+        ("rms_norm", (x, (4,))),
+        ("group_norm", (x, 2)),
+        ("group_norm", (random((2, 4, 3)), 2, torch.ones(3))),
+        ("batch_norm", (x, None, None)),
+        ("batch_norm", (x, torch.zeros(4), torch.ones(4))),
+        ("batch_norm", (x, torch.zeros(5), torch.ones(5), torch.ones(4))),
         ("layer_norm", (x[:0], (5,))),
-    ):  # fmt: skip
+    ):
         check(f"nn.functional.{name}", *args, ours=getattr(ours, name))
 
 

@@ -25,7 +25,9 @@ def test_random_windows(dims: int, seed: int) -> None:
     generator = np.random.default_rng(seed * 10 + dims)
     size = tuple(int(n) for n in generator.integers(4, 40 if dims < 3 else 10, dims))
     x = random((*((2, 3) if seed % 3 else (2,)), *size), seed=seed)
-    kernel: Any = tuple(int(n) for n in generator.integers(1, 5, dims)) if seed % 4 == 0 else int(generator.integers(1, 5))
+    kernel: Any = (
+        tuple(int(n) for n in generator.integers(1, 5, dims)) if seed % 4 == 0 else int(generator.integers(1, 5))
+    )
     stride = None if seed % 2 else int(generator.integers(1, 4))
     padding = int(generator.integers(0, (kernel if isinstance(kernel, int) else min(kernel)) // 2 + 1))
     dilation, ceil_mode = (2 if seed % 5 == 0 else 1), seed % 7 < 3
@@ -45,8 +47,17 @@ def test_halving(shape: tuple[int, ...], dtype: str) -> None:
         check_gradients(f"nn.functional.{name}", x, 2, ours=getattr(ours, name))
 
 
-@pytest.mark.parametrize(("name", "args"), [("max_pool2d", (2,)), ("max_pool2d", (3, 2, 1)), ("avg_pool2d", (2,)), ("avg_pool2d", (3, 1, 1)),
-                                            ("adaptive_avg_pool2d", (3,)), ("adaptive_max_pool2d", (3,))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("max_pool2d", (2,)),
+        ("max_pool2d", (3, 2, 1)),
+        ("avg_pool2d", (2,)),
+        ("avg_pool2d", (3, 1, 1)),
+        ("adaptive_avg_pool2d", (3,)),
+        ("adaptive_max_pool2d", (3,)),
+    ],
+)
 def test_second_derivatives(name: str, args: tuple[Any, ...]) -> None:
     """Gradients are linear in the slope: the derivative in it is pooling itself, at the places of the maxima."""
     x = random((2, 3, 10, 13), "float64").requires_grad_()
@@ -55,7 +66,12 @@ def test_second_derivatives(name: str, args: tuple[Any, ...]) -> None:
     (grad,) = torch.autograd.grad(out, x, slope, create_graph=True)
     mine, own_slope = to_facula(x), to_facula(slope)
     (own,) = facula.autograd.grad(getattr(ours, name)(mine, *args), mine, own_slope, create_graph=True)
-    assert_same(facula.autograd.grad(own, own_slope, to_facula(direction)), torch.autograd.grad(grad, slope, direction), 1e-12, 1e-12)
+    assert_same(
+        facula.autograd.grad(own, own_slope, to_facula(direction)),
+        torch.autograd.grad(grad, slope, direction),
+        1e-12,
+        1e-12,
+    )
 
 
 def test_whole_planes_and_divisors() -> None:

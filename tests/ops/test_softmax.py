@@ -8,7 +8,17 @@ import pytest
 import facula
 from tests.ops.oracle import check, check_gradients, random, torch, views
 
-CASES = [((), 0), ((5,), 0), ((128, 10), 1), ((7, 33), 0), ((3, 5, 70), 1), ((3, 5000), 1), ((0, 4), 1), ((4, 0), 1), ((2, 600), -1)]
+CASES = [
+    ((), 0),
+    ((5,), 0),
+    ((128, 10), 1),
+    ((7, 33), 0),
+    ((3, 5, 70), 1),
+    ((3, 5000), 1),
+    ((0, 4), 1),
+    ((4, 0), 1),
+    ((2, 600), -1),
+]
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])

@@ -10,6 +10,7 @@ In: assignments, calls. Out: what `forward` returns. It must never know a partic
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ __all__ = [
 ]
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
+_HOOKS = tuple(sorted(CALL_HOOKS | STATE_HOOKS))
 _WATCHED = frozenset((*_REGISTRIES, "__dict__"))
 
 
@@ -303,10 +305,17 @@ class Module(Hooks, State, Tree):
             raise KeyError(f"attribute '{name}' already exists")
 
     def __getstate__(self) -> dict[str, Any]:
+        """The attributes without what mirrors the registries, and with hook dictionaries even where there is no hook.
+
+        The latter let other implementations of this interface read a pickled module.
+        """
         own = self.__dict__
-        state = dict(own)
-        state.pop("_hooked", None)
-        state.pop("_compiled_call_impl", None)
+        state = {**dict.fromkeys(_HOOKS), "_is_full_backward_hook": None, **own}
+        for name in ("_hooked", "_compiled_call_impl"):
+            state.pop(name, None)
+        for name in _HOOKS:
+            if state[name] is None:
+                state[name] = OrderedDict()
         for registry in _REGISTRIES:
             for name, value in (own.get(registry) or {}).items():
                 if name in state and state[name] is value:
@@ -316,7 +325,7 @@ class Module(Hooks, State, Tree):
     def __setstate__(self, state: dict[str, Any]) -> None:
         own = self.__dict__
         own.update(state)
-        for name in (*CALL_HOOKS, *STATE_HOOKS):
+        for name in _HOOKS:
             if name in own and not own[name]:
                 del own[name]
         own.setdefault("_non_persistent_buffers_set", set())
@@ -337,9 +346,9 @@ class Module(Hooks, State, Tree):
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile this module's call in place; the arguments are those of `torch.compile`."""
-        from importlib import import_module
+        from facula.compile import compile as compile_function
 
-        self._compiled_call_impl = import_module("facula.compile").compile(self._call_impl, *args, **kwargs)
+        self._compiled_call_impl = compile_function(self._call_impl, *args, **kwargs)
         self.__dict__["_hooked"] = True
 
     def _get_name(self) -> str:

@@ -8,8 +8,24 @@ import math
 from typing import Any
 
 from facula.kernel.language import (
-    Value, cast, f64, host, i64, kernel, load, offset, ptr, select, specialise, splat, store, tail_mask, udiv, urem, vec,
-)  # fmt: skip
+    Value,
+    cast,
+    f64,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    urem,
+    vec,
+)
 from facula.kernel.language import reduce as fold
 from facula.kernel.math import exp_fast_nonpositive
 from facula.ops.kernels.pointwise import KERNEL_TYPES
@@ -37,9 +53,18 @@ def attention_weights(code: str, mask_code: str, causal: bool) -> Any:
 
     @kernel
     def attention_weights(
-        out: ptr(T), x: ptr(T), mask: ptr(M), n: i64, heads: i64, queries: i64, by_batch: i64, by_head: i64, by_query: i64,
-        lo: i64, hi: i64,
-    ):  # fmt: skip
+        out: ptr(T),
+        x: ptr(T),
+        mask: ptr(M),
+        n: i64,
+        heads: i64,
+        queries: i64,
+        by_batch: i64,
+        by_head: i64,
+        by_query: i64,
+        lo: i64,
+        hi: i64,
+    ):
         lowest = vec(C, lanes)(-math.inf)
         zeros = vec(C, lanes)(0.0)
         for row in range(lo, hi):

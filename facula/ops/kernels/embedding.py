@@ -8,8 +8,21 @@ import math
 from typing import Any
 
 from facula.kernel.language import (
-    cast, f64, host, i64, kernel, load, offset, ptr, select, specialise, splat, store, tail_mask, vec,
-)  # fmt: skip
+    cast,
+    f64,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    vec,
+)
 from facula.ops.kernels.index import record_fault
 from facula.ops.kernels.pointwise import KERNEL_TYPES
 from facula.ops.kernels.reduce import compute_type
@@ -18,13 +31,13 @@ from facula.ops.kernels.reduce import compute_type
 @specialise
 def take_rows(code: str, index: str) -> Any:
     """out[i] = table[indices[i]], rows of `width` elements. The range: indices."""
-    T, I = KERNEL_TYPES[code], KERNEL_TYPES[index]
+    T, Index = KERNEL_TYPES[code], KERNEL_TYPES[index]
     lanes = host().lanes(T.itemsize)
 
     @kernel
     def take_rows(
-        out: ptr(T), table: ptr(T), indices: ptr(I), fault: ptr(i64), rows: i64, width: i64, lo: i64, hi: i64
-    ):  # fmt: skip
+        out: ptr(T), table: ptr(T), indices: ptr(Index), fault: ptr(i64), rows: i64, width: i64, lo: i64, hi: i64
+    ):
         main = width // lanes * lanes
         for i in range(lo, hi):
             given = cast(indices[i], i64)
@@ -48,14 +61,23 @@ def add_rows(code: str, index: str, scaled: bool) -> Any:
 
     scaled: each row is divided by how often its index occurs, which `counts` (one for each row) is used for.
     """
-    T, C, I = KERNEL_TYPES[code], compute_type(code), KERNEL_TYPES[index]
+    T, C, Index = KERNEL_TYPES[code], compute_type(code), KERNEL_TYPES[index]
     lanes = host().lanes(T.itemsize)
 
     @kernel
     def add_rows(
-        out: ptr(T), counts: ptr(i64), grad: ptr(T), indices: ptr(I), count: i64, rows: i64, width: i64, padding: i64, band: i64,
-        lo: i64, hi: i64,
-    ):  # fmt: skip
+        out: ptr(T),
+        counts: ptr(i64),
+        grad: ptr(T),
+        indices: ptr(Index),
+        count: i64,
+        rows: i64,
+        width: i64,
+        padding: i64,
+        band: i64,
+        lo: i64,
+        hi: i64,
+    ):
         zeros = vec(T, lanes)(0.0)
         main = width // lanes * lanes
         for piece in range(lo, hi):
@@ -104,14 +126,27 @@ def reduce_bags(code: str, index: str, mode: str, weighted: bool) -> Any:
     `sizes` gets how many rows each bag has (without those at `padding`); for the maximum, `places` the row that each element
     came from, -1 for none.
     """
-    T, C, I = KERNEL_TYPES[code], compute_type(code), KERNEL_TYPES[index]
+    T, C, Index = KERNEL_TYPES[code], compute_type(code), KERNEL_TYPES[index]
     lanes = host().lanes(max(C.itemsize, 4))
 
     @kernel
     def reduce_bags(
-        out: ptr(T), sizes: ptr(i64), places: ptr(i64), table: ptr(T), indices: ptr(I), offsets: ptr(I), weights: ptr(T),
-        fault: ptr(i64), rows: i64, width: i64, count: i64, bags: i64, padding: i64, lo: i64, hi: i64,
-    ):  # fmt: skip
+        out: ptr(T),
+        sizes: ptr(i64),
+        places: ptr(i64),
+        table: ptr(T),
+        indices: ptr(Index),
+        offsets: ptr(Index),
+        weights: ptr(T),
+        fault: ptr(i64),
+        rows: i64,
+        width: i64,
+        count: i64,
+        bags: i64,
+        padding: i64,
+        lo: i64,
+        hi: i64,
+    ):
         for bag in range(lo, hi):
             first = cast(offsets[bag], i64)
             last = count

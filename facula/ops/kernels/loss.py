@@ -13,9 +13,27 @@ import math
 from typing import Any, NamedTuple
 
 from facula.kernel.language import (
-    Value, as_pointer, cast, f64, gather, host, i64, kernel, load, offset, ptr, select, specialise, splat, store, tail_mask,
-    udiv, unroll, urem, vec,
-)  # fmt: skip
+    Value,
+    as_pointer,
+    cast,
+    f64,
+    gather,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    urem,
+    vec,
+)
 from facula.kernel.language import reduce as fold
 from facula.kernel.math import exp_fast_nonpositive, log
 from facula.ops.expression import Expr, evaluate
@@ -55,7 +73,7 @@ def class_loss(form: ClassLoss) -> Any:
     `losses` and `weights` get what each row contributes (the first is the result where nothing is reduced), `lse` what
     the gradient needs of logits. With `whole` the result and the sum of the weights go to `out` and `total` instead.
     """
-    T, C, I = KERNEL_TYPES[form.code], compute_type(form.code), KERNEL_TYPES[form.target]
+    T, C, Index = KERNEL_TYPES[form.code], compute_type(form.code), KERNEL_TYPES[form.target]
     L = T if form.reduction == "none" else C
     lanes, count = host().lanes(C.itemsize), 4
     width = lanes * count
@@ -63,9 +81,23 @@ def class_loss(form: ClassLoss) -> Any:
 
     @kernel
     def class_loss(
-        out: ptr(T), total: ptr(C), losses: ptr(L), weights: ptr(C), lse: ptr(C), x: ptr(T), target: ptr(I), w: ptr(T),
-        fault: ptr(i64), rows: i64, n: i64, inner: i64, ignore: i64, smoothing: f64, lo: i64, hi: i64,
-    ):  # fmt: skip
+        out: ptr(T),
+        total: ptr(C),
+        losses: ptr(L),
+        weights: ptr(C),
+        lse: ptr(C),
+        x: ptr(T),
+        target: ptr(Index),
+        w: ptr(T),
+        fault: ptr(i64),
+        rows: i64,
+        n: i64,
+        inner: i64,
+        ignore: i64,
+        smoothing: f64,
+        lo: i64,
+        hi: i64,
+    ):
         lowest = vec(C, lanes)(-math.inf)
         zeros = vec(C, lanes)(0.0)
         loss_sum = f64(0)
@@ -183,15 +215,25 @@ def class_loss_sum(form: ClassLoss) -> Any:
 @specialise
 def class_loss_gradient(form: ClassLoss) -> Any:
     """The gradient of the scores. The range: rows."""
-    T, C, I = KERNEL_TYPES[form.code], compute_type(form.code), KERNEL_TYPES[form.target]
+    T, C, Index = KERNEL_TYPES[form.code], compute_type(form.code), KERNEL_TYPES[form.target]
     lanes = host().lanes(C.itemsize)
     logits, weighted, smooth, reduction = form.logits, form.weighted, form.smooth, form.reduction
 
     @kernel
     def class_loss_gradient(
-        out: ptr(T), grad: ptr(T), x: ptr(T), target: ptr(I), w: ptr(T), lse: ptr(C), total: ptr(C),
-        n: i64, ignore: i64, smoothing: f64, lo: i64, hi: i64,
-    ):  # fmt: skip
+        out: ptr(T),
+        grad: ptr(T),
+        x: ptr(T),
+        target: ptr(Index),
+        w: ptr(T),
+        lse: ptr(C),
+        total: ptr(C),
+        n: i64,
+        ignore: i64,
+        smoothing: f64,
+        lo: i64,
+        hi: i64,
+    ):
         zeros = vec(C, lanes)(0.0)
         all_weights = f64(0)
         if smooth:
@@ -235,7 +277,9 @@ def class_loss_gradient(form: ClassLoss) -> Any:
                     for i in range(0, n, lanes):
                         store(q, i, cast(zeros, T), tail_mask(lanes, n - i))
                 if known:
-                    chosen = exp_fast_nonpositive(cast(p[given], C) - lse[row]) * cast(factor * (weight + share * all_weights), C)
+                    chosen = exp_fast_nonpositive(cast(p[given], C) - lse[row]) * cast(
+                        factor * (weight + share * all_weights), C
+                    )
                     if smooth:
                         less = factor * share
                         if weighted:
@@ -254,14 +298,23 @@ def class_loss_gradient(form: ClassLoss) -> Any:
 @specialise
 def class_columns_gradient(form: ClassLoss) -> Any:
     """The gradient of log-probabilities (N, n, inner). The range: strips of one vector of neighbouring targets."""
-    T, C, I = KERNEL_TYPES[form.code], compute_type(form.code), KERNEL_TYPES[form.target]
+    T, C, Index = KERNEL_TYPES[form.code], compute_type(form.code), KERNEL_TYPES[form.target]
     lanes = host().lanes(8)
     weighted, reduction = form.weighted, form.reduction
 
     @kernel
     def class_columns_gradient(
-        out: ptr(T), grad: ptr(T), target: ptr(I), w: ptr(T), total: ptr(C), n: i64, inner: i64, ignore: i64, lo: i64, hi: i64
-    ):  # fmt: skip
+        out: ptr(T),
+        grad: ptr(T),
+        target: ptr(Index),
+        w: ptr(T),
+        total: ptr(C),
+        n: i64,
+        inner: i64,
+        ignore: i64,
+        lo: i64,
+        hi: i64,
+    ):
         zeros = vec(C, lanes)(0.0)
         strips = udiv(inner + lanes - 1, i64(lanes))
         for task in range(lo, hi):
@@ -323,7 +376,8 @@ def pair_sum(form: PairLoss) -> Any:
 
     def numbers_of(slots: Value) -> dict[str, Value]:
         return {
-            name: splat(cast(load(as_pointer(offset(slots, 1 + many + k), f64)), C), lanes) for k, name in enumerate(numbers)
+            name: splat(cast(load(as_pointer(offset(slots, 1 + many + k), f64)), C), lanes)
+            for k, name in enumerate(numbers)
         }
 
     @kernel

@@ -12,9 +12,29 @@ import math
 from typing import Any, NamedTuple
 
 from facula.kernel.language import (
-    Value, b1, cast, f64, gather, host, i32, i64, iota, kernel, load, offset, ptr, select, shuffle, specialise, splat, store,
-    tail_mask, udiv, unroll, urem, vec,
-)  # fmt: skip
+    Value,
+    cast,
+    f64,
+    gather,
+    host,
+    i32,
+    i64,
+    iota,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    shuffle,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    urem,
+    vec,
+)
 from facula.kernel.types import Type
 from facula.ops.kernels.pointwise import KERNEL_TYPES
 from facula.ops.kernels.reduce import compute_type
@@ -38,9 +58,17 @@ class Window(NamedTuple):
     def numbers(self) -> tuple[int, ...]:
         """In the order in which the kernels read them."""
         return (
-            *self.size, *self.out, *self.kernel, *self.stride, *self.padding, *self.dilation, self.low, self.high,
-            self.padded, self.divisor,
-        )  # fmt: skip
+            *self.size,
+            *self.out,
+            *self.kernel,
+            *self.stride,
+            *self.padding,
+            *self.dilation,
+            self.low,
+            self.high,
+            self.padded,
+            self.divisor,
+        )
 
 
 COUNT = 22
@@ -91,12 +119,12 @@ def max_pool(code: str, index: str, width: int, step: int) -> Any:
     row if it is 1 or 2, else 0. The range: rows of outputs.
     """
     T, C = KERNEL_TYPES[code], compute_type(code)
-    I = KERNEL_TYPES[index or "i32"]
+    Index = KERNEL_TYPES[index or "i32"]
     lanes = host().lanes(max(C.itemsize, 4))
     static = width or 1
 
     @kernel
-    def max_pool(out: ptr(T), places: ptr(I), x: ptr(T), block: ptr(i64), lo: i64, hi: i64):
+    def max_pool(out: ptr(T), places: ptr(Index), x: ptr(T), block: ptr(i64), lo: i64, hi: i64):
         D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW, DD, DH, DW, low, high, _, _ = window_of(block)
         lowest = lowest_of(C)
         rounds = i64(1)
@@ -135,7 +163,7 @@ def max_pool(code: str, index: str, width: int, step: int) -> Any:
                 mask = tail_mask(lanes, left)
                 store(q, ow, cast(best, T), mask)
                 if index:
-                    store(r, ow, cast(found, I), mask)
+                    store(r, ow, cast(found, Index), mask)
             for side in unroll(range(2)):
                 begin = i64(0) if side == 0 else high
                 end = low if side == 0 else OW
@@ -158,7 +186,7 @@ def max_pool(code: str, index: str, width: int, step: int) -> Any:
                                                 place = at
                     q[ow] = cast(best_one, T)
                     if index:
-                        r[ow] = cast(place, I)
+                        r[ow] = cast(place, Index)
 
     return max_pool
 
@@ -166,11 +194,11 @@ def max_pool(code: str, index: str, width: int, step: int) -> Any:
 @specialise
 def max_pool_gradient(code: str, index: str) -> Any:
     """Each output's gradient added where its maximum was found. The range: planes."""
-    T, I = KERNEL_TYPES[code], KERNEL_TYPES[index]
+    T, Index = KERNEL_TYPES[code], KERNEL_TYPES[index]
     lanes = host().lanes(T.itemsize)
 
     @kernel
-    def max_pool_gradient(out: ptr(T), grad: ptr(T), places: ptr(I), size: i64, count: i64, lo: i64, hi: i64):
+    def max_pool_gradient(out: ptr(T), grad: ptr(T), places: ptr(Index), size: i64, count: i64, lo: i64, hi: i64):
         zeros = vec(T, lanes)(0)
         for plane in range(lo, hi):
             q = offset(out, plane * size)
@@ -199,8 +227,16 @@ def halves_gradient(code: str, average: bool) -> Any:
 
     @kernel
     def halves_gradient(
-        out: ptr(T), grad: ptr(T), places: ptr(i32), H: i64, W: i64, OH: i64, OW: i64, lo: i64, hi: i64,
-    ):  # fmt: skip
+        out: ptr(T),
+        grad: ptr(T),
+        places: ptr(i32),
+        H: i64,
+        W: i64,
+        OH: i64,
+        OW: i64,
+        lo: i64,
+        hi: i64,
+    ):
         zeros = vec(T, lanes)(0.0)
         for task in range(lo, hi):
             oh = urem(task, OH)
@@ -350,8 +386,18 @@ def adaptive_pool(code: str, action: str) -> Any:
 
     @kernel
     def adaptive_pool(
-        out: ptr(T), places: ptr(i64), x: ptr(T), D: i64, H: i64, W: i64, OD: i64, OH: i64, OW: i64, lo: i64, hi: i64,
-    ):  # fmt: skip
+        out: ptr(T),
+        places: ptr(i64),
+        x: ptr(T),
+        D: i64,
+        H: i64,
+        W: i64,
+        OD: i64,
+        OH: i64,
+        OW: i64,
+        lo: i64,
+        hi: i64,
+    ):
         for plane in range(lo, hi):
             large = plane * D * H * W
             small = plane * OD * OH * OW

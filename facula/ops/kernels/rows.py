@@ -11,9 +11,25 @@ import math
 from typing import Any
 
 from facula.kernel.language import (
-    Value, cast, f64, host, i64, kernel, load, offset, ptr, select, specialise, splat, store, tail_mask, udiv, unroll,
-    urem, vec,
-)  # fmt: skip
+    Value,
+    cast,
+    f64,
+    host,
+    i64,
+    kernel,
+    load,
+    offset,
+    ptr,
+    select,
+    specialise,
+    splat,
+    store,
+    tail_mask,
+    udiv,
+    unroll,
+    urem,
+    vec,
+)
 from facula.kernel.language import reduce as fold
 from facula.kernel.math import exp_fast_nonpositive, log
 from facula.ops.kernels.pointwise import KERNEL_TYPES
@@ -31,7 +47,9 @@ def larger(a: Value, b: Value) -> Value:
 def folded(combine: Any, vectors: list[Value]) -> Value:
     """Vectors combined into one, as a balanced tree."""
     while len(vectors) > 1:
-        vectors = [combine(vectors[i], vectors[i + 1]) for i in range(0, len(vectors) - 1, 2)] + vectors[len(vectors) & ~1 :]
+        vectors = [combine(vectors[i], vectors[i + 1]) for i in range(0, len(vectors) - 1, 2)] + vectors[
+            len(vectors) & ~1 :
+        ]
     return vectors[0]
 
 
@@ -203,7 +221,9 @@ def softmax_rows_gradient(code: str, logarithm: bool) -> Any:
                         sums[u] = sums[u] + _term(logarithm, cast(load(g, at, lanes), C), cast(load(p, at, lanes), C))
                 for i in range(end, stop, lanes):
                     mask = tail_mask(lanes, stop - i)
-                    sums[0] = sums[0] + _term(logarithm, cast(load(g, i, lanes, mask), C), cast(load(p, i, lanes, mask), C))
+                    sums[0] = sums[0] + _term(
+                        logarithm, cast(load(g, i, lanes, mask), C), cast(load(p, i, lanes, mask), C)
+                    )
                 total = total + cast(fold("add", folded(added, sums)), f64)
             whole = splat(cast(total, C), lanes)
             main = n // lanes * lanes
@@ -212,7 +232,9 @@ def softmax_rows_gradient(code: str, logarithm: bool) -> Any:
                 store(q, i, cast(value, T))
             if main < n:
                 mask = tail_mask(lanes, n - main)
-                value = _slope(logarithm, cast(load(g, main, lanes, mask), C), cast(load(p, main, lanes, mask), C), whole)
+                value = _slope(
+                    logarithm, cast(load(g, main, lanes, mask), C), cast(load(p, main, lanes, mask), C), whole
+                )
                 store(q, main, cast(value, T), mask)
 
     return softmax_rows_gradient

@@ -277,6 +277,16 @@ def test_pickling_keeps_parameters_and_buffers() -> None:
     assert loaded[0].weight.requires_grad
 
 
+def test_torch_can_run_a_saved_module(tmp_path: Any) -> None:
+    torch = pytest.importorskip("torch")
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.BatchNorm1d(2)).eval()
+    facula.save(net, tmp_path / "net.pt")
+    loaded = torch.load(tmp_path / "net.pt", weights_only=False)
+    assert repr(loaded) == repr(net)
+    assert loaded(torch.ones(1, 2))[0].tolist() == pytest.approx(net(facula.ones(1, 2))[0].tolist())
+    loaded[0].register_forward_hook(lambda *arguments: None)
+
+
 def test_replica_has_registries_of_its_own() -> None:
     layer = nn.Linear(2, 2)
     replica = layer._replicate_for_data_parallel()
