@@ -46,6 +46,7 @@ FAMILIES = (
     "spectral",
     "matrix",
     "fourier",
+    "inplace_forms",
 )
 
 for _family in FAMILIES:

@@ -91,8 +91,6 @@ def _no_rule(*arguments: Any) -> Any:
 def _hashable(arguments: Any) -> Any:
     if isinstance(arguments, (list, tuple)):
         return tuple([_hashable(a) for a in arguments])
-    if isinstance(arguments, TensorBase):
-        return METHODS["__index__"](arguments)
     return arguments if isinstance(arguments, (int, str, type(None))) else arguments.__index__()
 
 
