@@ -98,4 +98,3 @@ def __getattr__(name: str) -> Any:
         globals()[name] = found
         return found
     raise AttributeError(f"module 'torch' has no attribute {name!r}")
-

@@ -51,7 +51,9 @@ def _missing(*args: Any, **kwargs: Any) -> Any:
     raise AssertionError("Torch not compiled with CUDA enabled")
 
 
-init = current_device = set_device = get_device_name = get_device_properties = synchronize = current_stream = get_device_capability = _missing
+init = current_device = set_device = get_device_name = get_device_properties = synchronize = current_stream = (
+    get_device_capability
+) = _missing
 
 
 class Stream:

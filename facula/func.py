@@ -74,12 +74,18 @@ class _Level:
     @staticmethod
     def gradients(outputs: list[Any], variables: list[Any], weights: list[Any] | None = None) -> list[Any]:
         """Gradients of all variables, zero where nothing depends on them."""
-        pairs = [(o, None if weights is None else w) for o, w in zip(outputs, weights or outputs, strict=True) if o._requires_grad]
+        pairs = [
+            (o, None if weights is None else w)
+            for o, w in zip(outputs, weights or outputs, strict=True)
+            if o._requires_grad
+        ]
         zeros = FUNCTIONS["torch"]["zeros_like"]
         if not pairs:
             return [zeros(v) for v in variables]
         given = None if weights is None else [w for _, w in pairs]
-        found = _gradient([o for o, _ in pairs], variables, given, retain_graph=True, create_graph=True, allow_unused=True)
+        found = _gradient(
+            [o for o, _ in pairs], variables, given, retain_graph=True, create_graph=True, allow_unused=True
+        )
         return [zeros(v) if g is None else g for v, g in zip(variables, found, strict=True)]
 
 
@@ -89,12 +95,18 @@ def _chosen(args: tuple[Any, ...], argnums: int | tuple[int, ...]) -> Any:
 
 def _replaced(args: tuple[Any, ...], argnums: int | tuple[int, ...], values: Any) -> list[Any]:
     new = list(args)
-    for i, value in zip((argnums,) if isinstance(argnums, int) else argnums, (values,) if isinstance(argnums, int) else values, strict=True):
+    for i, value in zip(
+        (argnums,) if isinstance(argnums, int) else argnums,
+        (values,) if isinstance(argnums, int) else values,
+        strict=True,
+    ):
         new[i] = value
     return new
 
 
-def grad_and_value(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad_and_value(
+    func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function that gives (gradient, value) of a function with one number as its result."""
 
     @functools.wraps(func)
@@ -110,7 +122,9 @@ def grad_and_value(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
                     )
                 out, aux = out
             if not isinstance(out, TensorBase):
-                raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a tensor, got tensor with {type(out)}.")
+                raise RuntimeError(
+                    f"grad_and_value(f)(*args): Expected f(*args) to return a tensor, got tensor with {type(out)}."
+                )
             if out.dim() != 0:
                 raise RuntimeError(
                     f"grad_and_value(f)(*args): Expected f(*args) to return a scalar tensor, got tensor with {out.dim()} dims. Maybe you "
@@ -152,7 +166,14 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     return (level.result(out), product, level.result(aux)) if has_aux else (level.result(out), product)
 
 
-def jvp(func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...], *, strict: bool = False, has_aux: bool = False) -> Any:
+def jvp(
+    func: Callable[..., Any],
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    strict: bool = False,
+    has_aux: bool = False,
+) -> Any:
     """(func(*primals), J v), by differentiating the product from the left (and the aux, with has_aux)."""
     with _Level((primals, tangents)) as level:
         variables = level.variable(primals)
@@ -167,7 +188,11 @@ def jvp(func: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any,
 
 
 def jacrev(
-    func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, *, has_aux: bool = False, chunk_size: int | None = None
+    func: Callable[..., Any],
+    argnums: int | tuple[int, ...] = 0,
+    *,
+    has_aux: bool = False,
+    chunk_size: int | None = None,
 ) -> Callable[..., Any]:
     """A function that gives the Jacobian of `func`: output.shape + input.shape, row by row."""
 

@@ -88,7 +88,17 @@ def grad(
     if is_grads_batched:
         given = _as_tuple(grad_outputs)
         rows = [
-            grad(outputs, inputs, tuple([g[i] for g in given]), True, create_graph, True, allow_unused, False, materialize_grads)
+            grad(
+                outputs,
+                inputs,
+                tuple([g[i] for g in given]),
+                True,
+                create_graph,
+                True,
+                allow_unused,
+                False,
+                materialize_grads,
+            )
             for i in range(given[0].shape[0])
         ]
         stack = FUNCTIONS["torch"]["stack"]
@@ -103,9 +113,13 @@ def grad(
             raise TypeError("inputs argument to grad must be Tensors")
         if not tensor._requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-    results = run_backward(roots, weights, create_graph if retain_graph is None else retain_graph, create_graph, wanted, False)
+    results = run_backward(
+        roots, weights, create_graph if retain_graph is None else retain_graph, create_graph, wanted, False
+    )
     if materialize_grads:
-        results = [FUNCTIONS["torch"]["zeros_like"](t) if r is None else r for t, r in zip(wanted, results, strict=True)]
+        results = [
+            FUNCTIONS["torch"]["zeros_like"](t) if r is None else r for t, r in zip(wanted, results, strict=True)
+        ]
     elif not allow_unused and any(r is None for r in results):
         place = next(i for i, r in enumerate(results) if r is None)
         raise RuntimeError(

@@ -1,17 +1,17 @@
 """Operations with a gradient written by the user: `torch.autograd.Function`.
 
-    class Square(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x * x
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
 
-        @staticmethod
-        def backward(ctx, grad):
-            (x,) = ctx.saved_tensors
-            return 2 * x * grad
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return 2 * x * grad
 
-    y = Square.apply(x)
+y = Square.apply(x)
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ class _Custom:
             )
         for i, r in enumerate(results):
             if r is not None and not isinstance(r, TensorBase):
-                raise RuntimeError(f"expected Variable or None (got {type(r).__name__}) at position {i} of what {self.backward_name} returned")
+                raise RuntimeError(
+                    f"expected Variable or None (got {type(r).__name__}) at position {i} of what {self.backward_name} returned"
+                )
         return [r for r, position in zip(results, self.is_tensor, strict=True) if position]
 
     is_tensor: tuple[bool, ...] = ()
@@ -126,17 +128,23 @@ class Function:
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         """The gradients of the inputs (None for those without), given the gradients of the outputs."""
-        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD.")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD."
+        )
 
     @staticmethod
     def vjp(ctx: Any, *grad_outputs: Any) -> Any:
         """Another name for `backward`."""
-        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD.")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD."
+        )
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
         """The derivative in a direction, for forward mode."""
-        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward mode AD.")
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(

@@ -24,7 +24,9 @@ def _tuple(value: Any, what: str, function: str) -> tuple[bool, tuple[Any, ...]]
         if not isinstance(v, TensorBase):
             of = " of the user-provided function" if what == "outputs" else ""
             which = f"the given {what} has type" if single else f"the value at index {i} has type"
-            raise TypeError(f"The {what}{of} given to {function} must be either a Tensor or a tuple of Tensors but {which} {type(v)}.")
+            raise TypeError(
+                f"The {what}{of} given to {function} must be either a Tensor or a tuple of Tensors but {which} {type(v)}."
+            )
     return single, values
 
 
@@ -72,7 +74,9 @@ def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], weights: tuple
     pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o._requires_grad]
     if not pairs:
         return [None] * len(inputs)
-    return grad([o for o, _ in pairs], inputs, [w for _, w in pairs], retain_graph=True, create_graph=graph, allow_unused=True)
+    return grad(
+        [o for o, _ in pairs], inputs, [w for _, w in pairs], retain_graph=True, create_graph=graph, allow_unused=True
+    )
 
 
 def _one(single: bool, values: tuple[Any, ...]) -> Any:
@@ -83,10 +87,14 @@ def _detached(outputs: tuple[Any, ...], create_graph: bool) -> tuple[Any, ...]:
     return outputs if create_graph else tuple([o.detach() for o in outputs])
 
 
-_INDEPENDENT = "The output of the user-provided function is independent of input {}. This is not allowed in strict mode."
+_INDEPENDENT = (
+    "The output of the user-provided function is independent of input {}. This is not allowed in strict mode."
+)
 
 
-def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(*inputs), v^T J): the product of a vector of the outputs' shapes with the Jacobian.
 
     >>> torch.autograd.functional.vjp(lambda x: x * x, torch.tensor([1., 2.]), torch.ones(2))
@@ -101,7 +109,9 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
         return _one(single_out, _detached(outputs, create_graph)), _one(single, result)
 
 
-def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(*inputs), J v): the product of the Jacobian with a vector of the inputs' shapes."""
     with enable_grad():
         _, given = _tuple(inputs, "inputs", "jvp")
@@ -143,7 +153,11 @@ def jacobian(
             columns = []
             for i, t in enumerate(own):
                 shape = (*out.shape, *t.shape)
-                columns.append(stack([row[i] for row in rows]).view(shape) if rows else FUNCTIONS["torch"]["zeros"](shape, dtype=t.dtype))
+                columns.append(
+                    stack([row[i] for row in rows]).view(shape)
+                    if rows
+                    else FUNCTIONS["torch"]["zeros"](shape, dtype=t.dtype)
+                )
             found.append(_one(single, tuple(columns)))
         return _one(single_out, tuple(found))
 
@@ -177,18 +191,24 @@ def hessian(
     return jacobian(gradient, inputs, create_graph=create_graph, strict=strict)
 
 
-def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(*inputs), v^T H): the product of a vector with the Hessian of a function with one number as its result."""
     with enable_grad():
         single, given = _tuple(inputs, "inputs", "vhp")
         own = _fresh(given, create_graph)
         direction = _vectors(v, own, "input", "vhp")
         out = _scalar(func, own, "vhp")
-        first = _filled(_gradients((out,), own, (FUNCTIONS["torch"]["ones_like"](out),), True), own, strict, _INDEPENDENT, True)
+        first = _filled(
+            _gradients((out,), own, (FUNCTIONS["torch"]["ones_like"](out),), True), own, strict, _INDEPENDENT, True
+        )
         result = _filled(_gradients(first, own, direction, create_graph), own, strict, _INDEPENDENT, create_graph)
         return _one(True, _detached((out,), create_graph)), _one(single, result)
 
 
-def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(*inputs), H v). The Hessian is symmetric: the same numbers as `vhp`."""
     return vhp(func, inputs, v, create_graph, strict)

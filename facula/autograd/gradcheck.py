@@ -59,7 +59,9 @@ def gradcheck(
     return True
 
 
-def _check(func: Callable[..., Any], given: tuple[Any, ...], checked: list[Any], eps: float, atol: float, rtol: float) -> None:
+def _check(
+    func: Callable[..., Any], given: tuple[Any, ...], checked: list[Any], eps: float, atol: float, rtol: float
+) -> None:
     torch = FUNCTIONS["torch"]
     outputs = _differentiable(func(*given))
     if not outputs:
@@ -85,7 +87,9 @@ def _check(func: Callable[..., Any], given: tuple[Any, ...], checked: list[Any],
                         )
 
 
-def _numerical(func: Callable[..., Any], given: tuple[Any, ...], tensor: Any, output: int, eps: float) -> list[list[float]]:
+def _numerical(
+    func: Callable[..., Any], given: tuple[Any, ...], tensor: Any, output: int, eps: float
+) -> list[list[float]]:
     """Central differences: for each element of the input, the derivative of each element of the output."""
     flat = tensor.detach().reshape(-1) if tensor.is_contiguous() else None
     if flat is None:

@@ -11,7 +11,6 @@ from facula.engine.modes import modes
 __all__ = ["Node", "get_gradient_edge", "save_on_cpu", "saved_tensors_hooks"]
 
 
-
 class saved_tensors_hooks:
     """Inside, tensors saved for backward go through pack_hook, and through unpack_hook when they are needed."""
 

@@ -46,7 +46,13 @@ class Compiled:
         return getattr(self.__dict__["step"], name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if settings.reference or modes.recorder is not None or modes.interpreters or modes.anomaly or modes.saved_tensor_hooks:
+        if (
+            settings.reference
+            or modes.recorder is not None
+            or modes.interpreters
+            or modes.anomaly
+            or modes.saved_tensor_hooks
+        ):
             return self.step(*args, **kwargs)
         inputs = tensors_in(args) if not kwargs else tensors_in((args, kwargs))
         key = _signature(args, kwargs, inputs)

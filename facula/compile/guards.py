@@ -184,7 +184,9 @@ class Guards:
 
 def _is_users(kind: type) -> bool:
     """Whether a class is the user's own."""
-    return not kind.__module__.startswith(("facula.", "torch.", "builtins", "numpy", "collections", "functools", "threading"))
+    return not kind.__module__.startswith(
+        ("facula.", "torch.", "builtins", "numpy", "collections", "functools", "threading")
+    )
 
 
 def _contents(cell: Any) -> Any:

@@ -124,7 +124,6 @@ class Recorder:
                 self.pinned.append(storage)
         return result
 
-
     def discard(self) -> None:
         """Give the blocks of the plan back to everybody."""
         blocks, self.blocks = self.blocks, {}

@@ -59,7 +59,9 @@ class Replay:
         self.faults = [i.launch.fault for i in recorder.instructions if i.launch.fault is not None]
         self.prepare: list[Callable[[], None]] = recorder.prepare
         self.conditions = recorder.conditions
-        self.written = [s for s in (reference() for reference in recorder.written.values()) if s is not None and id(s) not in own]
+        self.written = [
+            s for s in (reference() for reference in recorder.written.values()) if s is not None and id(s) not in own
+        ]
         self.written_inputs = [k for k, t in enumerate(inputs) if id(root_of(t._storage)) in recorder.written]
         self.program = Program(recorder.instructions, inputs, words)
         recorder.pinned = [s for s in recorder.pinned if id(s) not in own]
@@ -76,7 +78,9 @@ class Replay:
         self.outputs: list[tuple[Any, Any]] = []  # (a tensor over the plan's memory, or the tensor itself)
         for out in tensors_in(self.result):
             if out._requires_grad and out._node is not None and may_be_differentiated(out._node):
-                raise Refused("it returns a tensor that backward() may still be called on (call backward inside, or detach)")
+                raise Refused(
+                    "it returns a tensor that backward() may still be called on (call backward inside, or detach)"
+                )
             if id(root_of(out._storage)) in given:
                 raise Refused("it returns one of its inputs")
             if id(root_of(out._storage)) in external:
@@ -108,7 +112,11 @@ class Replay:
             if not condition():
                 return False
         for t in inputs:
-            if t._requires_grad or id(t._storage) in self.occupied or (t._storage.owner is not None and id(root_of(t._storage)) in self.occupied):
+            if (
+                t._requires_grad
+                or id(t._storage) in self.occupied
+                or (t._storage.owner is not None and id(root_of(t._storage)) in self.occupied)
+            ):
                 return False
         if len(inputs) > 1 and len({id(t._storage) for t in inputs}) != len(inputs):
             return False
@@ -162,7 +170,9 @@ class Replay:
 
     def _copied(self, kept: Any, copies: dict[int, Any]) -> Any:
         layout, storage = kept._layout, kept._storage
-        if id(storage) not in self.shared and (layout.contiguous or is_non_overlapping_and_dense(layout.shape, layout.stride)):
+        if id(storage) not in self.shared and (
+            layout.contiguous or is_non_overlapping_and_dense(layout.shape, layout.stride)
+        ):
             out = new_tensor(layout)
             ctypes.memmove(out._data, kept._data, layout.nbytes)
             return out
@@ -209,7 +219,9 @@ class Replay:
             if a != b
         ]
         if different:
-            raise RuntimeError(f"compile(verify=...): the replay of a step differs from the eager run in its {' and '.join(different)}")
+            raise RuntimeError(
+                f"compile(verify=...): the replay of a step differs from the eager run in its {' and '.join(different)}"
+            )
         self.verified += 1
         return True, result
 

@@ -153,7 +153,9 @@ class Walk:
     def _paths_to(self, leaf: Any) -> int:
         """How many gradients the leaf may get in this walk, and have not been given or skipped so far."""
         seen: set[Node] = set()
-        stack: list[Any] = [node for _, _, node in self.heap] + [root._node for root in self.roots_left if root._node is not None]
+        stack: list[Any] = [node for _, _, node in self.heap] + [
+            root._node for root in self.roots_left if root._node is not None
+        ]
         if self.current is not None:
             stack.append(self.current)
         count = sum(1 for root in self.roots_left if root is leaf)
@@ -292,7 +294,9 @@ def accumulate(leaf: Any, gradient: Any, create: bool, unshared_count: int = _UN
                     gradient = replaced[0] if isinstance(replaced, tuple) else replaced
     known = leaf._grad
     if known is None:
-        unshared = sys.getrefcount(gradient) <= unshared_count and gradient._layout is leaf._layout and _owns_memory(gradient)
+        unshared = (
+            sys.getrefcount(gradient) <= unshared_count and gradient._layout is leaf._layout and _owns_memory(gradient)
+        )
         if not create:
             leaf._grad = gradient if unshared and not gradient._requires_grad else _operations["clone"](gradient)
         else:

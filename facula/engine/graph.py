@@ -152,7 +152,9 @@ class Packed:
         """The value again, in its old place in the graph; `owner` is the node that kept it."""
         found = self.unpack_hook(self.packed)
         if not isinstance(found, TensorBase):
-            raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(found).__name__}")
+            raise TypeError(
+                f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(found).__name__}"
+            )
         if self.node is None and self.output is None and self.leaf is None:
             return found
         again = wrap(found._storage, found._data, found._layout)

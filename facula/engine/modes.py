@@ -51,7 +51,8 @@ if not settings.reference:
 
     _elsewhere = threading.local()
     NativeModes.grad_enabled = native.mode_property(
-        lambda modes: getattr(_elsewhere, "grad_enabled", True), lambda modes, value: setattr(_elsewhere, "grad_enabled", value)
+        lambda modes: getattr(_elsewhere, "grad_enabled", True),
+        lambda modes, value: setattr(_elsewhere, "grad_enabled", value),
     )
     modes = NativeModes()
 

@@ -149,7 +149,9 @@ def _describe_object(value: Any, visiting: tuple[int, ...]) -> str:
 
 def fingerprint(function: python_types.FunctionType, visiting: tuple[int, ...] = ()) -> str:
     """A digest of the function and of all that it refers to."""
-    text = _house_fingerprint(function, visiting) if ours(function.__module__) else _body_fingerprint(function, visiting)
+    text = (
+        _house_fingerprint(function, visiting) if ours(function.__module__) else _body_fingerprint(function, visiting)
+    )
     # One code object may serve functions with other types and defaults.
     signature = (function.__annotations__, function.__defaults__, function.__kwdefaults__)
     if not any(signature) or id(function) in visiting:

@@ -275,7 +275,9 @@ class Recipe:
             elif name == "needs":
                 self.steps.append(("constant", tuple(n in needed for n in operator.rules)))
             else:
-                raise TypeError(f"the gradient of {operator.name} names {name!r}, which is neither an input nor an output")
+                raise TypeError(
+                    f"the gradient of {operator.name} names {name!r}, which is neither an input nor an output"
+                )
         self.joint = operator.joint
         self.joint_names = parameters_of(operator.joint)[0] if operator.joint is not None else ()
         self.results = [list(operator.rules).index(name) for name in needed]

@@ -62,7 +62,9 @@ class Launch:
         for t in operands:
             if t._layout.device is not CPU:
                 check_devices("this operation", operands)
-                raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, cpu and {t._layout.device}!")
+                raise RuntimeError(
+                    f"Expected all tensors to be on the same device, but found at least two devices, cpu and {t._layout.device}!"
+                )
         if modes.recorder is not None:
             modes.recorder.launch(self, operands, outputs, numbers)
         if self.fault is None:

@@ -253,7 +253,9 @@ class PointwiseOperator:
         needed = tuple(
             [i for i in plan.tensor_inputs if operands[i]._requires_grad and operands[i]._layout.dtype.kind in "fc"]
         )
-        derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers), plan.compute.kind == "c")
+        derivative = self.derivative(
+            needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers), plan.compute.kind == "c"
+        )
         if self.table is not None and not numbers and not written and len(results) == 1:
             self.table.insert_gradient(operands, plan, needed, derivative)
         saved: list[Any] = []
@@ -279,9 +281,15 @@ class PointwiseOperator:
     def saves_input(self, plan: Plan, operands: Sequence[Any], numbers: dict[str, Any], position: int) -> bool:
         """Whether the gradient for these operands would name this input."""
         needed = tuple(
-            [i for i, x in enumerate(operands) if isinstance(x, TensorBase) and x._requires_grad and x._layout.dtype.kind in "fc"]
+            [
+                i
+                for i, x in enumerate(operands)
+                if isinstance(x, TensorBase) and x._requires_grad and x._layout.dtype.kind in "fc"
+            ]
         )
-        derivative = self.derivative(needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers), plan.compute.kind == "c")
+        derivative = self.derivative(
+            needed, tuple([not isinstance(x, TensorBase) for x in operands]), tuple(numbers), plan.compute.kind == "c"
+        )
         return any(p == position for _, p in derivative.saved)
 
     def derivative(
@@ -299,7 +307,11 @@ class Derivative:
     gradients and exactly the values that the differentiated expression names."""
 
     def __init__(
-        self, operator: PointwiseOperator, needed: tuple[int, ...], is_number: tuple[bool, ...], given: tuple[str, ...],
+        self,
+        operator: PointwiseOperator,
+        needed: tuple[int, ...],
+        is_number: tuple[bool, ...],
+        given: tuple[str, ...],
         complex: bool = False,
     ) -> None:
         self.backward_name = operator.backward_name
@@ -426,7 +438,9 @@ def launch_of(signature: Signature, sizes: Sequence[int], steps: Sequence[Sequen
     if len(sizes) == 1:
         if any(o.pattern == "g" for o in signature.outputs + signature.inputs):
             block = (ctypes.c_int64 * (1 + len(steps)))(sizes[0], *[s[0] for s in steps])
-            return Launch(kernel, sizes[0], max(1, per_piece // 4), (*tail, ctypes.addressof(block)), block, fusion, fault)
+            return Launch(
+                kernel, sizes[0], max(1, per_piece // 4), (*tail, ctypes.addressof(block)), block, fusion, fault
+            )
         return Launch(kernel, sizes[0], per_piece & -64, tail, None, fusion, fault)
     rows = 1
     for size in sizes[:-1]:
@@ -435,7 +449,9 @@ def launch_of(signature: Signature, sizes: Sequence[int], steps: Sequence[Sequen
     for step in steps:
         flat += [*step[:-1], step[-1]]
     block = (ctypes.c_int64 * len(flat))(*flat)
-    return Launch(kernel, rows, max(1, per_piece // max(1, sizes[-1])), (*tail, ctypes.addressof(block)), block, fusion, fault)
+    return Launch(
+        kernel, rows, max(1, per_piece // max(1, sizes[-1])), (*tail, ctypes.addressof(block)), block, fusion, fault
+    )
 
 
 def _division_by_zero(value: int, position: int) -> Exception:

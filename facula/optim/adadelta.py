@@ -65,4 +65,11 @@ class Adadelta(Optimizer):
 
 def _numbers(group: dict[str, Any], step: int) -> list[float]:
     rho = group["rho"]
-    return [-1.0 if group["maximize"] else 1.0, group["weight_decay"], rho, 1.0 - rho, group["eps"], number(group["lr"])]
+    return [
+        -1.0 if group["maximize"] else 1.0,
+        group["weight_decay"],
+        rho,
+        1.0 - rho,
+        group["eps"],
+        number(group["lr"]),
+    ]

@@ -40,7 +40,9 @@ PER_PIECE = 32768
 
 
 @specialise
-def update_kernel(outputs: tuple[Expr, ...], states: tuple[str, ...], numbers: tuple[str, ...], code: str, steps: bool) -> Any:
+def update_kernel(
+    outputs: tuple[Expr, ...], states: tuple[str, ...], numbers: tuple[str, ...], code: str, steps: bool
+) -> Any:
     """The kernel of an update: slots are the tables of tensors, chunks and hyperparameters; the range is chunks.
 
     A row of the tensor table: param, grad, states..., step (a float32 counter, 0 if there is none).
@@ -98,7 +100,9 @@ class Update:
 class Batch:
     """Parameters of one dtype that are updated by one launch, as long as they and their states stay where they are."""
 
-    def __init__(self, update: Update, parameters: Sequence[Any], states: Sequence[dict[str, Any]], counted: bool) -> None:
+    def __init__(
+        self, update: Update, parameters: Sequence[Any], states: Sequence[dict[str, Any]], counted: bool
+    ) -> None:
         self.update, self.parameters = update, list(parameters)
         self.states, self.counted = list(states), counted
         width = len(update.states) + 3

@@ -46,7 +46,10 @@ class LBFGS(Optimizer):
     # -- the parameters as one vector ---------------------------------------------------------------------------------
     def _gradient(self) -> Any:
         """All gradients, one after the other."""
-        parts = [p._grad.reshape(-1) if p._grad is not None else FUNCTIONS["torch"]["zeros_like"](p).reshape(-1) for p in self._params]
+        parts = [
+            p._grad.reshape(-1) if p._grad is not None else FUNCTIONS["torch"]["zeros_like"](p).reshape(-1)
+            for p in self._params
+        ]
         return FUNCTIONS["torch"]["cat"](parts, 0)
 
     def _move(self, length: Any, direction: Any) -> None:
@@ -96,7 +99,9 @@ class LBFGS(Optimizer):
                 if group["line_search_fn"] != "strong_wolfe":
                     raise RuntimeError("only 'strong_wolfe' is supported")
                 start = [p.detach().clone() for p in self._params]
-                search = _Search(functools.partial(self._evaluate, evaluate, start, direction), direction, loss, gradient, slope)
+                search = _Search(
+                    functools.partial(self._evaluate, evaluate, start, direction), direction, loss, gradient, slope
+                )
                 loss, gradient, length, used = search.run(length, group["max_eval"] - evaluations)
                 self._move(length, direction)
             else:
@@ -159,7 +164,9 @@ class _Search:
 
     ENOUGH_DECREASE, CURVATURE, LEAST_CHANGE = 1e-4, 0.9, 1e-9
 
-    def __init__(self, evaluate: Callable[[float], tuple[float, Any]], direction: Any, loss: float, gradient: Any, slope: float) -> None:
+    def __init__(
+        self, evaluate: Callable[[float], tuple[float, Any]], direction: Any, loss: float, gradient: Any, slope: float
+    ) -> None:
         self.evaluate, self.direction = evaluate, direction
         self.start = _Point(0, loss, gradient.clone(), slope)
         self.used = 0

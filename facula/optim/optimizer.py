@@ -108,8 +108,12 @@ class Optimizer:
             param_group["params"] = [tensor for _, tensor in items]
         for tensor in param_group["params"]:
             if not isinstance(tensor, TensorBase):
-                raise TypeError("optimizer can only optimize Tensors, but one of the params is " + type(tensor).__name__)
-            if not self.defaults.get("differentiable", None) and not (tensor._node is None or (tensor._meta is not None and tensor._meta.retains_grad)):
+                raise TypeError(
+                    "optimizer can only optimize Tensors, but one of the params is " + type(tensor).__name__
+                )
+            if not self.defaults.get("differentiable", None) and not (
+                tensor._node is None or (tensor._meta is not None and tensor._meta.retains_grad)
+            ):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
@@ -181,7 +185,9 @@ class Optimizer:
             raise ValueError("loaded state dict has a different number of parameter groups")
         for mine, theirs in zip(self.param_groups, saved, strict=True):
             if len(mine["params"]) != len(theirs["params"]):
-                raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
+                raise ValueError(
+                    "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+                )
         tensors = {
             number: p
             for mine, theirs in zip(self.param_groups, saved, strict=True)
@@ -190,7 +196,11 @@ class Optimizer:
         state: dict[Any, Any] = defaultdict(dict)
         for key, value in state_dict["state"].items():
             if key in tensors:
-                state[tensors[key]] = {k: _like_parameter(tensors[key], v, k) for k, v in value.items()} if isinstance(value, dict) else value
+                state[tensors[key]] = (
+                    {k: _like_parameter(tensors[key], v, k) for k, v in value.items()}
+                    if isinstance(value, dict)
+                    else value
+                )
             else:
                 state[key] = value
         self.state = state
@@ -261,12 +271,18 @@ class Optimizer:
         group = self.param_groups[position]
         batches = self._batches.get(position)
         having = [p for p in group["params"] if p._grad is not None]
-        if batches is None or sum(len(b.parameters) for b, _ in batches) != len(having) or not all(b.refresh() for b, _ in batches):
+        if (
+            batches is None
+            or sum(len(b.parameters) for b, _ in batches) != len(having)
+            or not all(b.refresh() for b, _ in batches)
+        ):
             batches = self._batches[position] = self._make_batches(group, having, update, counted, variant)
         again = False
         recorder = modes.recorder
         if recorder is not None:
-            recorder.valid_while(lambda: self._batches.get(position) is batches and all(update(s[1]) is b.update for b, s in batches))
+            recorder.valid_while(
+                lambda: self._batches.get(position) is batches and all(update(s[1]) is b.update for b, s in batches)
+            )
             recorder.valid_while(lambda: self.param_groups[position] is group)
         for batch, steps in batches:
             steps[0] += 1
@@ -294,7 +310,10 @@ class Optimizer:
         """The running numbers after so many steps."""
         known = self._noted.get((position, step))
         if known is None:
-            known = {name: single(number(group[first])) if isinstance(first, str) else first for name, first in self._running.items()}
+            known = {
+                name: single(number(group[first])) if isinstance(first, str) else first
+                for name, first in self._running.items()
+            }
         return known
 
     def _note_scalars(self, position: int, step: int, values: dict[str, float]) -> None:
@@ -317,7 +336,9 @@ class Optimizer:
             for p in group["params"]:
                 state = self.state.get(p)
                 if state is not None and all(name in state for name in self._running) and "step" in state:
-                    self._noted[position, int(float(state["step"]))] = {name: float(state[name]) for name in self._running}
+                    self._noted[position, int(float(state["step"]))] = {
+                        name: float(state[name]) for name in self._running
+                    }
 
     def _make_batches(
         self, group: dict[str, Any], having: list[Any], update: Any, counted: bool, variant: Any
@@ -409,7 +430,9 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
             replaced = hook(self, args, kwargs)
             if replaced is not None:
                 if not isinstance(replaced, tuple) or len(replaced) != 2:
-                    raise RuntimeError(f"{hook} must return None or a tuple of (new_args, new_kwargs), but got {replaced}.")
+                    raise RuntimeError(
+                        f"{hook} must return None or a tuple of (new_args, new_kwargs), but got {replaced}."
+                    )
                 args, kwargs = replaced
         if args and args[0] is not None:
             args = (_recording(args[0]), *args[1:])

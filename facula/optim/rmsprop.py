@@ -15,7 +15,9 @@ from facula.optim.optimizer import Optimizer, check, number
 def rule(momentum: bool, centered: bool) -> Update:
     """The gradient over the root of the running mean of its square (or of its variance)."""
 
-    def step(sign: Any, weight_decay: Any, keep: Any, new: Any, eps: Any, param: Any, grad: Any, square: Any, mean: Any) -> Any:
+    def step(
+        sign: Any, weight_decay: Any, keep: Any, new: Any, eps: Any, param: Any, grad: Any, square: Any, mean: Any
+    ) -> Any:
         g = sign * grad + weight_decay * param
         square = square * keep + g * g * new
         if mean is None:
@@ -23,7 +25,9 @@ def rule(momentum: bool, centered: bool) -> Update:
         mean = mean + (g - mean) * new
         return g / (sc.sqrt(square - mean * mean) + eps), square, mean
 
-    def plain(param: Any, grad: Any, square_avg: Any, *, sign: Any, weight_decay: Any, keep: Any, new: Any, eps: Any, lr: Any) -> Any:
+    def plain(
+        param: Any, grad: Any, square_avg: Any, *, sign: Any, weight_decay: Any, keep: Any, new: Any, eps: Any, lr: Any
+    ) -> Any:
         ratio, square, _ = step(sign, weight_decay, keep, new, eps, param, grad, square_avg, None)
         return param - lr * ratio, square
 
@@ -93,5 +97,12 @@ def _rule_of(group: dict[str, Any], key: Any) -> Update:
 
 def _numbers(group: dict[str, Any], step: int) -> list[float]:
     alpha, momentum = group["alpha"], number(group["momentum"])
-    values = [-1.0 if group["maximize"] else 1.0, group["weight_decay"], alpha, 1.0 - alpha, group["eps"], number(group["lr"])]
+    values = [
+        -1.0 if group["maximize"] else 1.0,
+        group["weight_decay"],
+        alpha,
+        1.0 - alpha,
+        group["eps"],
+        number(group["lr"]),
+    ]
     return [*values, momentum] if momentum > 0 else values

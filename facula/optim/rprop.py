@@ -16,7 +16,9 @@ from facula.optim.optimizer import Optimizer, check, number
 def rule() -> Update:
     """Each element has a step of its own, which grows while the gradient keeps its sign and shrinks when it turns."""
 
-    def rprop(param: Any, grad: Any, prev: Any, step_size: Any, *, sign: Any, shrink: Any, grow: Any, least: Any, most: Any) -> Any:
+    def rprop(
+        param: Any, grad: Any, prev: Any, step_size: Any, *, sign: Any, shrink: Any, grow: Any, least: Any, most: Any
+    ) -> Any:
         g = sign * grad
         turn = g * prev
         size = step_size * sc.select(turn > 0.0, grow, sc.select(turn < 0.0, shrink, 1.0))

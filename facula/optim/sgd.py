@@ -16,7 +16,9 @@ def _rule(momentum: bool, first: bool, nesterov: bool) -> Update:
     def plain(param: Any, grad: Any, *, lr: Any, weight_decay: Any, sign: Any) -> Any:
         return (param - lr * (sign * grad + weight_decay * param),)
 
-    def heavy(param: Any, grad: Any, momentum_buffer: Any, *, lr: Any, weight_decay: Any, sign: Any, momentum: Any, fresh: Any) -> Any:
+    def heavy(
+        param: Any, grad: Any, momentum_buffer: Any, *, lr: Any, weight_decay: Any, sign: Any, momentum: Any, fresh: Any
+    ) -> Any:
         g = sign * grad + weight_decay * param
         buffer = g + momentum_buffer * 0.0 if first else momentum * momentum_buffer + fresh * g
         direction = g + momentum * buffer if nesterov else buffer
@@ -89,5 +91,3 @@ def _numbers(group: dict[str, Any], step: int) -> list[float]:
     if group["momentum"] != 0:
         values += [group["momentum"], 1.0 - group["dampening"]]
     return values
-
-

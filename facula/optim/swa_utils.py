@@ -112,7 +112,10 @@ class AveragedModel(Module):
         """Let the model as it is now enter the average; the first one is copied."""
 
         def tensors(of: Any) -> list[Any]:
-            return [t.detach() for t in (itertools.chain(of.parameters(), of.buffers()) if self.use_buffers else of.parameters())]
+            return [
+                t.detach()
+                for t in (itertools.chain(of.parameters(), of.buffers()) if self.use_buffers else of.parameters())
+            ]
 
         mine = tensors(self.module)
         theirs = [t.to(m.device) for m, t in zip(mine, tensors(model), strict=True)]

@@ -104,7 +104,11 @@ def shared_subgraph(t):
 @program
 def needs_scalar(t):
     x = leaf(t, 1.0, 2.0)
-    return failure((x * 2).backward), failure(lambda: (x * 2).backward(t.ones(3, dtype=t.float64))), failure(t.ones(1).backward)
+    return (
+        failure((x * 2).backward),
+        failure(lambda: (x * 2).backward(t.ones(3, dtype=t.float64))),
+        failure(t.ones(1).backward),
+    )
 
 
 @program
@@ -607,7 +611,12 @@ def leaves_resist(t):
     def item():
         x[0] = 5.0
 
-    found = [failure(lambda: x.add_(1)), failure(lambda: x[0].add_(1)), failure(item), failure(lambda: x.view(2).mul_(2))]
+    found = [
+        failure(lambda: x.add_(1)),
+        failure(lambda: x[0].add_(1)),
+        failure(item),
+        failure(lambda: x.view(2).mul_(2)),
+    ]
     with t.no_grad():
         x.add_(1)
     return found, x
@@ -678,7 +687,7 @@ def views_then_base(t):
     v.mul_(10)
     w = b.view(2, 2)
     (b.sum() + (v * v).sum() + w[1].sum()).backward()
-    return b, v, w, x.grad, b.grad_fn.name().split('::')[-1]
+    return b, v, w, x.grad, b.grad_fn.name().split("::")[-1]
 
 
 @program
@@ -721,7 +730,7 @@ def view_of_leaf_without_grad(t):
     v = b[1:3]
     x = leaf(t, 1.0, 2.0)
     v.copy_(x)
-    found = [b.requires_grad, v.requires_grad, b.grad_fn.name().split('::')[-1]]
+    found = [b.requires_grad, v.requires_grad, b.grad_fn.name().split("::")[-1]]
     (b * t.arange(4.0, dtype=t.float64)).sum().backward()
     return found, x.grad
 
@@ -876,7 +885,10 @@ def graph_names(t):
         y.grad_fn.name(),
         y.grad_fn.next_functions[0][0].name(),
         len(y.grad_fn.next_functions),
-        [f(x).grad_fn.name() for f in (t.exp, t.tanh, t.sigmoid, t.relu, lambda v: v.view(2, 1), lambda v: v[0], lambda v: v - v)],
+        [
+            f(x).grad_fn.name()
+            for f in (t.exp, t.tanh, t.sigmoid, t.relu, lambda v: v.view(2, 1), lambda v: v[0], lambda v: v - v)
+        ],
     )
 
 

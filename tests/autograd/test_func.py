@@ -39,7 +39,11 @@ CALLS = {
 
 
 def arrays(value: Any) -> Any:
-    return [arrays(v) for v in value] if isinstance(value, (list, tuple)) else (value.detach().numpy(), value.requires_grad)
+    return (
+        [arrays(v) for v in value]
+        if isinstance(value, (list, tuple))
+        else (value.detach().numpy(), value.requires_grad)
+    )
 
 
 def equal(a: Any, b: Any) -> None:

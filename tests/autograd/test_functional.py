@@ -54,7 +54,9 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_values(name: str) -> None:
     torch = pytest.importorskip("torch")
-    equal(arrays(CALLS[name](facula, facula.autograd.functional)), arrays(CALLS[name](torch, torch.autograd.functional)))
+    equal(
+        arrays(CALLS[name](facula, facula.autograd.functional)), arrays(CALLS[name](torch, torch.autograd.functional))
+    )
 
 
 def test_products_belong_together() -> None:

@@ -21,7 +21,13 @@ pytestmark = pytest.mark.skipif(settings.reference, reason="the reference mode c
 class World:
     """A model, an optimizer and data, the same in each of two worlds."""
 
-    def __init__(self, make: Callable[[], Any], optimizer: Callable[[Any], Any], shape: tuple[int, ...], target: Callable[[int], Any]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        optimizer: Callable[[Any], Any],
+        shape: tuple[int, ...],
+        target: Callable[[int], Any],
+    ) -> None:
         facula.manual_seed(3)
         self.net = make()
         self.optimizer = optimizer(self.net.parameters())
@@ -61,7 +67,9 @@ def training_step(world: World, loss_function: Any = F.cross_entropy) -> Callabl
     return step
 
 
-def both(make: Callable[[], Any] = mlp, optimizer: Any = adam, shape: tuple[int, ...] = (4, 8), target: Any = classes) -> tuple[World, World]:
+def both(
+    make: Callable[[], Any] = mlp, optimizer: Any = adam, shape: tuple[int, ...] = (4, 8), target: Any = classes
+) -> tuple[World, World]:
     return World(make, optimizer, shape, target), World(make, optimizer, shape, target)
 
 
@@ -158,7 +166,14 @@ def test_shapes_and_dtypes() -> None:
     def f(x: Any) -> Any:
         return (x * 2 + 1).sum(-1)
 
-    arguments = [facula.randn(3), facula.randn(5), facula.arange(3), facula.randn(3, 4), facula.randn(4, 3).t(), facula.randn(3).double()]
+    arguments = [
+        facula.randn(3),
+        facula.randn(5),
+        facula.arange(3),
+        facula.randn(3, 4),
+        facula.randn(4, 3).t(),
+        facula.randn(3).double(),
+    ]
     compiled = same(f, [(a,) for _ in range(4) for a in arguments])
     assert recorded(compiled) == len({(a.shape, a.dtype, a.stride()) for a in arguments})
 
@@ -622,7 +637,9 @@ def test_errors_while_recording() -> None:
 
 def test_batch_norm() -> None:
     def make() -> Any:
-        return facula.nn.Sequential(facula.nn.Linear(8, 6), facula.nn.BatchNorm1d(6), facula.nn.ReLU(), facula.nn.Linear(6, 3))
+        return facula.nn.Sequential(
+            facula.nn.Linear(8, 6), facula.nn.BatchNorm1d(6), facula.nn.ReLU(), facula.nn.Linear(6, 3)
+        )
 
     eager, other = both(make)
     step, compiled = training_step(eager), facula.compile(training_step(other))
@@ -738,7 +755,13 @@ def test_state_loaded_between() -> None:
     for i in range(20):
         if i == 8:
             saved = [(w.net.state_dict(), w.optimizer.state_dict()) for w in (eager, other)]
-            saved = [({k: v.clone() for k, v in net.items()}, {**o, "state": {k: {n: v.clone() for n, v in s.items()} for k, s in o["state"].items()}}) for net, o in saved]
+            saved = [
+                (
+                    {k: v.clone() for k, v in net.items()},
+                    {**o, "state": {k: {n: v.clone() for n, v in s.items()} for k, s in o["state"].items()}},
+                )
+                for net, o in saved
+            ]
         if i in (12, 16):
             for w, (net, optimizer) in zip((eager, other), saved, strict=True):
                 w.net.load_state_dict(net)

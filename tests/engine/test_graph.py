@@ -19,7 +19,9 @@ def allocated() -> int:
     return memory.statistics()["allocated"]
 
 
-@pytest.mark.parametrize("link", [lambda y: y + 1.0, lambda y: y.view(3), lambda y: y.clone(), lambda y: facula.relu(y) * 1.0])
+@pytest.mark.parametrize(
+    "link", [lambda y: y + 1.0, lambda y: y.view(3), lambda y: y.clone(), lambda y: facula.relu(y) * 1.0]
+)
 def test_long_chains(link: Any) -> None:
     """Neither backward nor letting go of a hundred thousand nodes recurses."""
     x = facula.ones(3, requires_grad=True)

@@ -48,7 +48,6 @@ def built(torch: Any, name: str, adam: bool = False) -> tuple[Any, Any]:
     return made, SCHEDULES[name](torch.optim.lr_scheduler, made)
 
 
-
 def shown(made: Any, schedule: Any) -> Any:
     groups = [(g["lr"], g.get("momentum"), g.get("betas")) for g in made.param_groups]
     return groups, schedule.get_last_lr()
@@ -117,7 +116,9 @@ def test_own_values() -> None:
         schedule.step()
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "max"}, {"threshold_mode": "abs", "cooldown": 2}, {"min_lr": [0.01, 0.02], "factor": 0.5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"mode": "max"}, {"threshold_mode": "abs", "cooldown": 2}, {"min_lr": [0.01, 0.02], "factor": 0.5}]
+)
 def test_plateau(options: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch")
     import random
@@ -143,7 +144,17 @@ def test_plateau_takes_tensors() -> None:
 
 def test_jump_to_an_epoch() -> None:
     torch = pytest.importorskip("torch")
-    for name in ("step", "multi_step", "constant", "linear", "exponential", "polynomial", "cosine", "lambda", "restarts"):
+    for name in (
+        "step",
+        "multi_step",
+        "constant",
+        "linear",
+        "exponential",
+        "polynomial",
+        "cosine",
+        "lambda",
+        "restarts",
+    ):
         theirs, ours = built(torch, name), built(facula, name)
         for epoch in (3, 11, 30, 2):
             for made, schedule in (theirs, ours):

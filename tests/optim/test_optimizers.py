@@ -49,7 +49,9 @@ NAMES = [f"{name}-{'-'.join(options)}" for name, options in CASES]
 class Fit:
     """A small regression: a weight that is stored transposed, a bias in a group of its own whose gradient appears later."""
 
-    def __init__(self, torch: Any, name: str, options: dict[str, Any], dtype: str = "float64", transposed: bool = False) -> None:
+    def __init__(
+        self, torch: Any, name: str, options: dict[str, Any], dtype: str = "float64", transposed: bool = False
+    ) -> None:
         rng = np.random.RandomState(0)
         kind = getattr(torch, dtype)
         self.torch = torch
@@ -85,13 +87,19 @@ def assert_near(ours: Fit, theirs: Fit, tolerance: float) -> None:
 
 def plain(state: dict[str, Any]) -> dict[str, Any]:
     """A state dict of arrays and numbers."""
-    tensors = {k: {n: v.detach().numpy().copy() if hasattr(v, "numpy") else v for n, v in s.items()} for k, s in state["state"].items()}
+    tensors = {
+        k: {n: v.detach().numpy().copy() if hasattr(v, "numpy") else v for n, v in s.items()}
+        for k, s in state["state"].items()
+    }
     return {"state": tensors, "param_groups": state["param_groups"]}
 
 
 def tensors(torch: Any, state: dict[str, Any]) -> dict[str, Any]:
     """The arrays of a plain state as tensors."""
-    made = {k: {n: torch.tensor(v) if isinstance(v, np.ndarray) else v for n, v in s.items()} for k, s in state["state"].items()}
+    made = {
+        k: {n: torch.tensor(v) if isinstance(v, np.ndarray) else v for n, v in s.items()}
+        for k, s in state["state"].items()
+    }
     return {"state": made, "param_groups": copy.deepcopy(state["param_groups"])}
 
 
@@ -112,7 +120,9 @@ def test_trajectory(name: str, options: dict[str, Any], dtype: str, tolerance: f
             if isinstance(value, np.ndarray):
                 scale = float(np.abs(value).max()) + 1e-9
                 assert mine["state"][k][n].dtype == value.dtype
-                np.testing.assert_allclose(mine["state"][k][n] / scale, value / scale, atol=1e-3 if dtype == "float32" else 1e-7)
+                np.testing.assert_allclose(
+                    mine["state"][k][n] / scale, value / scale, atol=1e-3 if dtype == "float32" else 1e-7
+                )
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=NAMES)

@@ -42,7 +42,10 @@ def check_optimizer(optimizer: Any) -> None:
 
 def values_of(optimizer: Any, key: str) -> list[Any]:
     """A hyperparameter of all groups; tensors are copied, so that nobody changes the optimizer through them."""
-    return [value.clone() if isinstance(value, TensorBase) else value for value in (group[key] for group in optimizer.param_groups)]
+    return [
+        value.clone() if isinstance(value, TensorBase) else value
+        for value in (group[key] for group in optimizer.param_groups)
+    ]
 
 
 def set_value(group: dict[str, Any], key: str, value: Any) -> None:

@@ -155,9 +155,13 @@ class OneCycleLR(_Cycling):
         if three_phase:
             back = float(2 * pct_start * self.total_steps) - 2
             self._schedule_phases.append(_phase(back, "max_lr", "initial_lr", "base_momentum", "max_momentum"))
-            self._schedule_phases.append(_phase(self.total_steps - 1, "initial_lr", "min_lr", "max_momentum", "max_momentum"))
+            self._schedule_phases.append(
+                _phase(self.total_steps - 1, "initial_lr", "min_lr", "max_momentum", "max_momentum")
+            )
         else:
-            self._schedule_phases.append(_phase(self.total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum"))
+            self._schedule_phases.append(
+                _phase(self.total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum")
+            )
         if pct_start < 0 or pct_start > 1 or not isinstance(pct_start, float):
             raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
