@@ -76,7 +76,6 @@ class _ClassPlan:
         self.out = layout(target.shape if reduction == "none" else (), None, x.dtype, x.device)
         self.total = layout((1,), None, exact, x.device)
         self.row = layout((rows,), None, exact, x.device)
-        self.lse = self.row if logits else self.total
 
         def fault(value: int, position: int) -> Exception:
             return IndexError(f"Target {value} is out of bounds.")
@@ -126,7 +125,8 @@ def _class_loss(
         smoothing,
         logits,
     )
-    out, total, lse = new_tensor(plan.out), new_tensor(plan.total), new_tensor(plan.lse)
+    out, total = new_tensor(plan.out), new_tensor(plan.total)
+    lse = new_tensor(plan.row) if logits else total
     x = _dense(input)
     parts = new_tensor(plan.row) if plan.sum is not None else total
     losses = new_tensor(plan.row) if plan.sum is not None else out
@@ -230,9 +230,16 @@ def _as_rows(input: Any, target: Any) -> tuple[Any, Any, tuple[int, ...]]:
     return input, target, t
 
 
+def _class_losses(*given: Any) -> Any:
+    """The losses, or their sum or mean; without the operator's bookkeeping where nothing is to be kept."""
+    if modes.interpreters or (modes.grad_enabled and given[0]._requires_grad):
+        return _class_loss(*given)[0]
+    return _class_loss.operator.function(*given)[0]
+
+
 def _classes(input: Any, target: Any, weight: Any, ignore: int, reduction: str, smoothing: float, logits: bool) -> Any:
     if len(input._layout.shape) == 2 and target._layout.shape == input._layout.shape[:1]:
-        return _class_loss(input, target, weight, ignore, reduction, smoothing, logits)[0]
+        return _class_losses(input, target, weight, ignore, reduction, smoothing, logits)
     rows, flat, shape = _as_rows(input, target)
     if weight is not None and len(input._layout.shape) > 2 and weight._layout.shape != input._layout.shape[1:2]:
         raise RuntimeError("weight tensor should be defined either for all or no classes")
@@ -242,7 +249,7 @@ def _classes(input: Any, target: Any, weight: Any, ignore: int, reduction: str, 
             rows, flat = inner.reshape(-1, classes), flat.reshape(-1)
         else:
             rows, logits = log_softmax(rows, 1), False
-    out = _class_loss(rows, flat, weight, ignore, reduction, smoothing, logits)[0]
+    out = _class_losses(rows, flat, weight, ignore, reduction, smoothing, logits)
     return out.reshape(shape) if reduction == "none" and out._layout.shape != shape else out
 
 
