@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from facula.compile.guards import Guards
-from facula.compile.record import Recorder, tensors_in
+from facula.compile.record import Busy, Recorder, tensors_in
 from facula.compile.replay import Refused, Replay
 from facula.core import settings
 from facula.core.layout import CPU
@@ -87,7 +87,10 @@ class Compiled:
         if recorder.problem is not None:
             result = self.step(*args, **kwargs)
         else:
-            result = recorder.run(self.step, args, kwargs)
+            try:
+                result = recorder.run(self.step, args, kwargs)
+            except Busy:
+                return self.step(*args, **kwargs)
             try:
                 if recorder.problem is None:
                     program = Replay(recorder, guards, inputs, result)

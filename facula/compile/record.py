@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from facula.engine.modes import modes
-from facula.runtime import memory
+from facula.runtime import memory, native
 from facula.runtime.objects import TensorBase
 
 
@@ -30,6 +30,10 @@ class Instruction(NamedTuple):
 
 class Unsupported(Exception):
     """The step does something that a recording cannot repeat."""
+
+
+class Busy(Exception):
+    """A recording is going on in another thread: this call runs eagerly, a later one may be recorded."""
 
 
 class Recorder:
@@ -109,6 +113,9 @@ class Recorder:
     # -- the run ----------------------------------------------------------------------------------------------------
     def run(self, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the step while listening; gives its result. The blocks it used are ours afterwards."""
+        if native.STATE[native.S_RECORDING]:
+            raise Busy("another thread is recording")
+        native.STATE[native.S_RECORDING] = native.thread_state()
         bins = memory.swap_bins({})
         modes.recorder = self
         modes.announce()
@@ -117,6 +124,7 @@ class Recorder:
         finally:
             modes.recorder = None
             modes.announce()
+            native.STATE[native.S_RECORDING] = 0
             self.blocks = {size: _chain(first) for size, first in memory.swap_bins(bins).items()}
         for reference in self.storages.values():
             storage = reference()

@@ -132,17 +132,22 @@ def _bag_plan(
         rows, width = weight.shape
 
         def fault(value: int, position: int) -> Exception:
+            if position < 0:
+                return RuntimeError(
+                    f"offsets[-1] can not be greater than input's length {indices.numel} but got offsets[-1] of {value}"
+                )
             return RuntimeError(
                 f"Index {position} of input takes value {value} which is not in the valid range [0, {rows})"
             )
 
         kernel = kernels.reduce_bags(weight.dtype.code, indices.dtype.code, mode, weighted)
         per = max(1, indices.numel // max(1, bags)) * max(1, width)
-        tail = (FAULT_ADDRESS, rows, width, indices.numel, offsets.numel, padding)
+        tail = (FAULT_ADDRESS, rows, width, indices.numel, offsets.numel, padding, int(bags < offsets.numel))
         launch = Launch(kernel, bags, max(1, 16384 // per), tail, fault=fault)
         out = layout((bags, width), None, weight.dtype, weight.device)
         sizes = layout((bags,), None, dt.int64, weight.device)
-        plan = _plans[key] = launch, out, sizes, out.with_dtype(dt.int64) if mode == "max" else sizes
+        each = layout(indices.shape, None, dt.int64, weight.device)
+        plan = _plans[key] = launch, out, sizes, out.with_dtype(dt.int64) if mode == "max" else sizes, each
     return plan
 
 
@@ -157,27 +162,29 @@ def _bags(
     padding_idx: int,
     scale_grad_by_freq: bool,
 ) -> Any:
-    """(reduced rows, how many each bag has, for the maximum: the row of each element)."""
+    """(reduced rows, how many each bag has, for the maximum: the row of each element, the bag of each index)."""
     weighted = per_sample_weights is not None
-    launch, out, sizes, places = _bag_plan(
+    launch, out, sizes, places, each = _bag_plan(
         weight._layout, indices._layout, offsets._layout, mode, weighted, bags, padding_idx
     )
     result, held = new_tensor(out), new_tensor(sizes)
     found = new_tensor(places) if mode == "max" else held
+    bag_of = new_tensor(each)
     table = _dense(weight)
     launch(
         (
             result,
             held,
             found,
+            bag_of,
             table,
             _dense(indices),
             _dense(offsets),
             _dense(per_sample_weights) if weighted else table,
         ),
-        3,
+        4,
     )
-    return result, held, found
+    return result, held, found, bag_of
 
 
 _bags.operator.differentiable_outputs = (0,)
@@ -197,16 +204,17 @@ def _(
     scale_grad_by_freq: bool,
     out1: Any,
     out2: Any,
+    out3: Any,
     needs: Any,
 ) -> Any:
     rows, width = weight._layout.shape
     if mode == "max":
         zeros = FUNCTIONS["torch"]["zeros"]((rows, width), dtype=grad._layout.dtype)
         return zeros.scatter_add(0, out2.clamp(min=0), grad.masked_fill(out2 < 0, 0)), None
-    torch = FUNCTIONS["torch"]
-    positions = torch["arange"](indices._layout.numel, dtype=offsets._layout.dtype)
-    bag = torch["searchsorted"](offsets[:bags], positions, right=True) - 1
-    spread = embedding(grad / out1.clamp(min=1).unsqueeze(1) if mode == "mean" else grad, bag)
+    given = grad / out1.clamp(min=1).unsqueeze(1) if mode == "mean" else grad
+    spread = embedding(given, out3.clamp(min=0))
+    if bags < offsets._layout.numel:
+        spread = spread.masked_fill((out3 < 0).unsqueeze(1), 0)
     by_sample = None
     if per_sample_weights is not None:
         if needs[1]:
@@ -238,13 +246,11 @@ def embedding_bag(
         offsets = convert(offsets, indices._layout.dtype)
     bags = offsets._layout.numel - (1 if include_last_offset else 0)
     padding = -1 if padding_idx is None else padding_idx + (weight._layout.shape[0] if padding_idx < 0 else 0)
-    out, sizes, places = _bags(
+    out, sizes, places, bag = _bags(
         weight, per_sample_weights, indices, offsets, _MODES[mode], bags, padding, bool(scale_grad_by_freq)
     )
     torch = FUNCTIONS["torch"]
-    positions = torch["arange"](indices._layout.numel, dtype=indices._layout.dtype)
-    bag = torch["searchsorted"](offsets[:bags], positions, right=True) - 1 if mode else indices[:0]
-    return out, bag, sizes if mode else torch["zeros_like"](sizes), places
+    return out, bag if mode else bag[:0], sizes if mode else torch["zeros_like"](sizes), places
 
 
 @embedding.sample

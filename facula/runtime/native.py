@@ -68,7 +68,7 @@ NODE_WORDS = 13
 # The state block: words that native code and Python share.
 (S_STORAGE_TYPE, S_TENSOR_TYPE, S_PARAMETER_TYPE, S_NODE_TYPE, S_CPU, S_MODE, S_OWNER, S_SEQUENCE, S_ALLOCATED, S_RESERVED, S_CACHED,
  S_PEAK, S_SYSTEM, S_LAYOUT_BIN, S_LAYOUT_NBYTES, S_NONE, S_NEW_SLOW, S_FLOAT, S_GET_GRAD, S_SET_GRAD, S_LIMIT,
- S_TYPE_ERROR) = range(22)  # fmt: skip
+ S_TYPE_ERROR, S_RECORDING) = range(23)  # fmt: skip
 HUGE = 2 << 20
 STATE = (ctypes.c_int64 * 32)()
 MODE_GRAD, MODE_SLOW = 1, 2
@@ -110,6 +110,9 @@ def take_block(bin: OBJECT) -> i64:
     head = bin[0]
     block = bin[1]
     words = state()
+    if words[S_RECORDING] != 0:
+        if call_extern("PyThreadState_Get", i64) != words[S_RECORDING]:
+            head = i64(0)  # the free blocks belong to another thread's recording
     if head != 0:
         bin[0] = as_pointer(bin, OBJECT)[0][0]
         words[S_CACHED] = words[S_CACHED] - block
@@ -440,13 +443,14 @@ def mode_property(get_elsewhere: Any, set_elsewhere: Any) -> Any:
     """`grad_enabled` as a property: the state block's bit in the thread that it speaks for, Python functions elsewhere."""
     _kept.extend([get_elsewhere, set_elsewhere])
     STATE[S_GET_GRAD], STATE[S_SET_GRAD] = id(get_elsewhere), id(set_elsewhere)
-    STATE[S_OWNER] = _thread_state()
+    STATE[S_OWNER] = thread_state()
     getter = make_builtin("get_grad", py_get_grad.address(), py_get_grad.__doc__ or "")
     setter = make_builtin("set_grad", py_set_grad.address(), py_set_grad.__doc__ or "")
     return property(getter, setter)
 
 
-def _thread_state() -> int:
+def thread_state() -> int:
+    """The address of the running thread's state, which native code knows threads by."""
     get = python_api().PyThreadState_Get
     get.restype = ctypes.c_void_p
     return int(get())

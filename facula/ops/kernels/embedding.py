@@ -123,7 +123,7 @@ def add_rows(code: str, index: str, scaled: bool) -> Any:
 def reduce_bags(code: str, index: str, mode: str, weighted: bool) -> Any:
     """out[b] = the sum, mean or max of table[indices[i]] for offsets[b] <= i < offsets[b + 1]. The range: bags.
 
-    `sizes` gets how many rows each bag has (without those at `padding`); for the maximum, `places` the row that each element
+    `bag_of` gets the bag of each index, `sizes` how many rows each bag has (without those at `padding`); for the maximum, `places` the row that each element
     came from, -1 for none.
     """
     T, C, Index = KERNEL_TYPES[code], compute_type(code), KERNEL_TYPES[index]
@@ -134,6 +134,7 @@ def reduce_bags(code: str, index: str, mode: str, weighted: bool) -> Any:
         out: ptr(T),
         sizes: ptr(i64),
         places: ptr(i64),
+        bag_of: ptr(i64),
         table: ptr(T),
         indices: ptr(Index),
         offsets: ptr(Index),
@@ -144,6 +145,7 @@ def reduce_bags(code: str, index: str, mode: str, weighted: bool) -> Any:
         count: i64,
         bags: i64,
         padding: i64,
+        ended: i64,
         lo: i64,
         hi: i64,
     ):
@@ -152,16 +154,22 @@ def reduce_bags(code: str, index: str, mode: str, weighted: bool) -> Any:
             last = count
             if bag + 1 < bags:
                 last = cast(offsets[bag + 1], i64)
+            if first > count:
+                record_fault(fault, first, i64(-1))
             first = select(first < 0, i64(0), first)
             last = select(last > count, count, last)
             held = i64(0)
             for i in range(first, last):
                 row = cast(indices[i], i64)
+                bag_of[i] = bag
                 if (row < 0) | (row >= rows):
                     record_fault(fault, row, i)
                 elif row != padding:
                     held = held + 1
             sizes[bag] = held
+            if bag + 2 == bags:  # with an offset that ends the last bag, what lies beyond is in none
+                for i in range(last, select(ended != 0, count, last)):
+                    bag_of[i] = i64(-1)
             for j in range(0, width, lanes):
                 mask = tail_mask(lanes, width - j)
                 total = vec(C, lanes)(-math.inf if mode == "max" else 0.0)
