@@ -7,6 +7,7 @@ from typing import Any
 
 from facula.autograd import grad
 from facula.core import dtype as dt
+from facula.core.lazy import call_module
 from facula.ops.define import FUNCTIONS
 from facula.runtime.objects import TensorBase
 
@@ -126,3 +127,6 @@ def gradgradcheck(
         return tuple([r for r in results if r is not None and r._requires_grad])
 
     return gradcheck(gradients, (*given, *weights), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+
+
+call_module(__name__, "gradcheck")

@@ -7,7 +7,6 @@ that what it took for granted still holds. What cannot be repeated is said once,
 from __future__ import annotations
 
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from facula.compile.record import Busy, Recorder, tensors_in
 from facula.compile.replay import Refused, Replay
 from facula.core import settings
 from facula.core.layout import CPU
+from facula.core.lazy import call_module
 from facula.engine.modes import modes
 from facula.runtime.objects import TensorBase
 
@@ -41,6 +41,11 @@ class Compiled:
 
     def __repr__(self) -> str:
         return f"<compiled {self.__name__}: {len(self.programs)} recorded>"
+
+    @property
+    def launches(self) -> list[tuple[int, int]]:
+        """For each recording: how many kernels the step launched, and how many are left after fusion."""
+        return [program.launches for programs in self.programs.values() for program in programs]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["step"], name)
@@ -162,11 +167,4 @@ def compile(
     return Compiled(model, verify)
 
 
-class _CallableModule(types.ModuleType):
-    """`torch.compile` is a function, and importing what lies in this package must not hide it."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return compile(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+call_module(__name__, "compile")

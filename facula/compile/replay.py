@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from facula.compile.fuse import Range, fuse
 from facula.compile.guards import Guards, words_of
 from facula.compile.program import Program
 from facula.compile.record import Recorder, rebuilt, root_of, tensors_in
@@ -33,6 +34,12 @@ class _Gradient:
     def ours(self) -> bool:
         """Whether the gradient is made anew in the plan's memory by each call."""
         return self.after is not None and self.after is not self.before
+
+
+def _outliving(recorder: Recorder, inputs: list[Any]) -> list[Range]:
+    """The memory that may be read after the step."""
+    storages = [*recorder.pinned, *[root_of(t._storage) for t in inputs]]
+    return [Range(s.data, s.data + s.nbytes) for s in storages]
 
 
 class Replay:
@@ -63,7 +70,9 @@ class Replay:
             s for s in (reference() for reference in recorder.written.values()) if s is not None and id(s) not in own
         ]
         self.written_inputs = [k for k, t in enumerate(inputs) if id(root_of(t._storage)) in recorder.written]
-        self.program = Program(recorder.instructions, inputs, words)
+        instructions = fuse(recorder.instructions, recorder.extents, _outliving(recorder, inputs))
+        self.launches = len(recorder.instructions), len(instructions)
+        self.program = Program(instructions, inputs, words)
         recorder.pinned = [s for s in recorder.pinned if id(s) not in own]
         for gradient in self.gradients:
             if gradient.ours:

@@ -42,3 +42,18 @@ else:
     numpy = LazyModule("numpy")
 
 __all__ = ["numpy"]
+
+
+def call_module(module: str, function: str) -> None:
+    """Let the module object be called as the function of the same name in it.
+
+    `facula.compile` and `facula.autograd.gradcheck` are functions to their users and modules to the import system, which
+    sets the module under that name whenever it imports it.
+    """
+    from sys import modules
+    from types import ModuleType
+
+    def call(self: object, *args: object, **kwargs: object) -> object:
+        return getattr(self, function)(*args, **kwargs)
+
+    modules[module].__class__ = type("CallableModule", (ModuleType,), {"__call__": call})

@@ -23,8 +23,13 @@ from facula.runtime.objects import new_tensor
 
 _plans: dict[Any, Any] = register_cache({})
 
+BLOCK = 128
+"""Queries that causal attention computes at a time."""
+BLOCKED = 3 * BLOCK
+"""Length from which it does."""
 
-def _plan(own: Layout, mask: Layout | None, causal: bool) -> tuple[Launch, Layout]:
+
+def _plan(own: Layout, mask: Layout | None, seen: int) -> tuple[Launch, Layout]:
     shape = own.shape
     n, queries = shape[-1], shape[-2]
     heads = shape[-3] if len(shape) > 2 else 1
@@ -36,27 +41,30 @@ def _plan(own: Layout, mask: Layout | None, causal: bool) -> tuple[Launch, Layou
     code = "" if mask is None else mask.dtype.code
     rows = own.numel // n if n else 0
     return Launch(
-        kernels.attention_weights(own.dtype.code, code, causal),
+        kernels.attention_weights(own.dtype.code, code, seen > 0),
         rows,
         max(1, 8192 // max(1, n)),
-        (n, heads, queries, *steps),
+        (n, heads, queries, *steps, seen),
     ), own.dense()
 
 
 @operator("attention_weights", function=False)
-def _weights(scores: Any, mask: Any, causal: bool) -> Any:
-    """The softmax of scores (*, L, S) where the mask lets them be seen, or with the mask added; zeros where nothing is seen."""
+def _weights(scores: Any, mask: Any, seen: int) -> Any:
+    """The softmax of scores (*, L, S) where the mask lets them be seen, or with the mask added; zeros where nothing is seen.
+
+    seen: how many keys the first query sees, the second one more, and so on; 0 for all.
+    """
     own = scores._layout
     if mask is not None:
-        seen = mask._layout
-        if seen.shape[-1:] != own.shape[-1:] or len(own.shape) > 4:
+        given = mask._layout
+        if given.shape[-1:] != own.shape[-1:] or len(own.shape) > 4:
             mask = mask.expand(own.shape)
-            seen = mask._layout
-        if len(seen.shape) > 4 or (seen.stride[-1] != 1 and own.shape[-1] != 1):
+            given = mask._layout
+        if len(given.shape) > 4 or (given.stride[-1] != 1 and own.shape[-1] != 1):
             mask = contiguous(mask)
         if len(own.shape) > 4:
             mask = mask.reshape(-1, *own.shape[-3:])
-    key = (own, mask if mask is None else mask._layout, causal)
+    key = (own, mask if mask is None else mask._layout, seen)
     plan = _plans.get(key)
     if plan is None:
         plan = _plans[key] = _plan(*key)
@@ -97,6 +105,17 @@ def _check(query: Any, key: Any, value: Any, mask: Any) -> None:
         raise errors.not_implemented("scaled_dot_product_attention", q.dtype)
 
 
+def _in_blocks(query: Any, across: Any, value: Any) -> Any:
+    """Causal attention, some queries at a time with the keys that they can see: nearly half of the products are zero."""
+    matmul, narrow, parts = FUNCTIONS["torch"]["matmul"], METHODS["narrow"], []
+    length = query._layout.shape[-2]
+    for first in range(0, length, BLOCK):
+        count = min(BLOCK, length - first)
+        scores = matmul(narrow(query, -2, first, count), narrow(across, -1, 0, first + count))
+        parts.append(matmul(_weights(scores, None, first + 1), narrow(value, -2, 0, first + count)))
+    return FUNCTIONS["torch"]["cat"](parts, -2)
+
+
 @composite(namespaces=("torch.nn.functional", "torch._C._nn"))
 def scaled_dot_product_attention(
     query: Any,
@@ -126,12 +145,15 @@ def scaled_dot_product_attention(
             x if x._layout.shape[-3] == heads else METHODS["repeat_interleave"](x, heads // x._layout.shape[-3], -3)
             for x in (key, value)
         )
-    scores = matmul(query * factor, METHODS["transpose"](key, -2, -1))
+    query, across = query * factor, METHODS["transpose"](key, -2, -1)
+    if is_causal and attn_mask is None and not dropout_p and shape[-2] == key._layout.shape[-2] >= BLOCKED:
+        return _in_blocks(query, across, value)
+    scores = matmul(query, across)
     if attn_mask is not None:
         whole = broadcast_shapes(scores._layout.shape, attn_mask._layout.shape)
         if whole != scores._layout.shape:
             scores = METHODS["expand"](scores, whole)
-    weights = _weights(scores, attn_mask, bool(is_causal))
+    weights = _weights(scores, attn_mask, 1 if is_causal else 0)
     if dropout_p > 0.0:
         weights = FUNCTIONS["torch"]["dropout"](weights, dropout_p, True)
     return matmul(weights, value)
@@ -139,5 +161,5 @@ def scaled_dot_product_attention(
 
 @_weights.sample
 def _(make: Any) -> Any:
-    yield (make(2, 3, 4, 5), None, False), {}
-    yield (make(2, 3, 5, 5), make(3, 5, 5), True), {}
+    yield (make(2, 3, 4, 5), None, 0), {}
+    yield (make(2, 3, 5, 5), make(3, 5, 5), 2), {}

@@ -120,6 +120,10 @@ def polygamma(n: int, input: Any) -> Any:
         n, input = input, n  # the method: input.polygamma(n)
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
+    if n > MOST_DERIVATIVES:
+        raise RuntimeError(
+            f"polygamma(n, x) supports n up to {MOST_DERIVATIVES}, since {n}! exceeds the largest float64; got n = {n}"
+        )
     if n == 0:
         return pw.digamma(input)
     found = _polygammas.get(n)

@@ -54,6 +54,17 @@ def test_masks(shapes: tuple[tuple[int, ...], ...]) -> None:
             assert_same(facula.autograd.grad(found, mine, to_facula(slope)), gradients, 1e-8, 1e-10)
 
 
+def test_causal_attention_in_blocks() -> None:
+    inputs = [random((1, 2, 400, 8), "float64", seed=i).requires_grad_() for i in range(3)]
+    mine = [to_facula(x) for x in inputs]
+    expected = F.scaled_dot_product_attention(*inputs, is_causal=True)
+    found = ours.scaled_dot_product_attention(*mine, is_causal=True)
+    assert_same(found, expected, 1e-10, 1e-12)
+    slope = torch.randn_like(expected)
+    gradients = torch.autograd.grad(expected, inputs, slope)
+    assert_same(facula.autograd.grad(found, mine, to_facula(slope)), gradients, 1e-8, 1e-10)
+
+
 def test_gradient_of_a_mask() -> None:
     inputs = [random((2, 5, 4), "float64", seed=i).requires_grad_() for i in range(3)]
     mask = random((5, 5), "float64").requires_grad_()

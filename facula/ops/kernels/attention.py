@@ -1,7 +1,7 @@
 """Attention weights: the softmax of rows of scores under a mask, in one loop for each row.
 
-A row whose elements are all masked gives zeros. With `causal` the row of query i sees keys 0..i alone, and the rest is not
-computed. Masks are read where they lie, whatever is broadcast over heads and batch.
+A row whose elements are all masked gives zeros. With `causal` query 0 sees the first `seen` keys, query i one more for each before it, and the
+rest is not computed. Masks are read where they lie, whatever is broadcast over heads and batch.
 """
 
 import math
@@ -62,6 +62,7 @@ def attention_weights(code: str, mask_code: str, causal: bool) -> Any:
         by_batch: i64,
         by_head: i64,
         by_query: i64,
+        seen: i64,
         lo: i64,
         hi: i64,
     ):
@@ -77,7 +78,7 @@ def attention_weights(code: str, mask_code: str, causal: bool) -> Any:
                 m = offset(mask, udiv(rest, heads) * by_batch + urem(rest, heads) * by_head + query * by_query)
             end = n
             if causal:
-                end = min(query + 1, n)
+                end = min(query + seen, n)
             main = end // lanes * lanes
             tail = tail_mask(lanes, end - main)
             peak = lowest
