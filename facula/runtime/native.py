@@ -279,6 +279,10 @@ def bin_of(number: OBJECT) -> OBJECT:
 @kernel
 def py_wrap(self: OBJECT, arguments: OBJECT, count: i64) -> OBJECT:
     """wrap(storage, address, layout, cls=None)"""
+    address = as_int(word(arguments, 1))
+    if address == -1:
+        if call_extern("PyErr_Occurred", OBJECT) != 0:
+            return 0
     storage = word(arguments, 0)
     incref(storage)
     words = state()
@@ -292,7 +296,7 @@ def py_wrap(self: OBJECT, arguments: OBJECT, count: i64) -> OBJECT:
                     call_extern("PyErr_SetString", None, word(words, S_TYPE_ERROR), external("facula_not_tensor", i8))
                 decref(storage)
                 return 0
-    t = make_tensor(storage, as_int(word(arguments, 1)), word(arguments, 2), kind)
+    t = make_tensor(storage, address, word(arguments, 2), kind)
     if count > 3:
         call_extern("PyObject_GC_Track", None, t)
     return t
