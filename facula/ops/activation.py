@@ -234,12 +234,12 @@ def _(grad: Any, input: Any, threshold: Any) -> Any:
 
 @pointwise(name="gelu", method=False, function=False, in_place=False, result="float")
 def _gelu_exact(input: Any) -> Any:
-    return input * 0.5 * (1.0 + sc.erf(input * math.sqrt(0.5)))
+    return input * 0.5 * (1.0 + sc.rational_erf(input * math.sqrt(0.5)))
 
 
 @_gelu_exact.gradient
 def _(grad: Any, input: Any) -> Any:
-    area = 0.5 * (1.0 + sc.erf(input * math.sqrt(0.5)))
+    area = 0.5 * (1.0 + sc.rational_erf(input * math.sqrt(0.5)))
     return grad * (area + input * (sc.exp(input * input * -0.5) * (1 / math.sqrt(2 * math.pi))))
 
 

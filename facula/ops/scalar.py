@@ -221,6 +221,39 @@ sigmoid, erf, erfc, erfinv = _function("sigmoid"), _function("erf"), _function("
 lgamma, digamma, rsqrt = _function("lgamma"), _function("digamma"), _function("rsqrt")
 
 
+# erf(z) = z P(z^2) / Q(z^2) on [-4, 4]: the rational approximation of single-precision libraries (Eigen's coefficients);
+# within 3e-7 of erf everywhere, at less than half the cost of the kernel library's erf.
+_ERF_P = (
+    -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05, -7.34990630326855e-04,
+    -2.95459980854025e-03, -1.60960333262415e-02,
+)  # fmt: skip
+_ERF_Q = (
+    -1.45660718464996e-05,
+    -2.13374055278905e-04,
+    -1.68282697438203e-03,
+    -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)
+
+
+def _rational_erf(x: Value) -> Value:
+    if x.type.element is not ty.f32:
+        return _library("erf")(x)
+    z = values.select(x > 4.0, values.cast(4.0, x.type), values.select(x < -4.0, values.cast(-4.0, x.type), x))
+    square = z * z
+    p = values.cast(_ERF_P[0], x.type)
+    for c in _ERF_P[1:]:
+        p = values.fma(p, square, c)
+    q = values.cast(_ERF_Q[0], x.type)
+    for c in _ERF_Q[1:]:
+        q = values.fma(q, square, c)
+    return z * p / q
+
+
+KERNEL["rational_erf"] = _rational_erf
+rule("rational_erf")(lambda g, y, x: (g * (exp(-(x * x)) * (2.0 / math.sqrt(math.pi))),))
+
+
 def _operation(name: str) -> Callable[..., Any]:
     def function(*arguments: Any) -> Any:
         return make(name, *arguments) if any(isinstance(a, Expr) for a in arguments) else KERNEL[name](*arguments)
@@ -233,6 +266,7 @@ sqrt, sign, copysign, atan2 = _operation("sqrt"), _operation("sign"), _operation
 floor, ceil, trunc, round_even = _operation("floor"), _operation("ceil"), _operation("trunc"), _operation("round")
 absolute, minimum, maximum = _operation("abs"), _operation("min"), _operation("max")
 fmod, remainder, floor_divide = _operation("fmod"), _operation("mod"), _operation("floordiv")
+rational_erf = _operation("rational_erf")
 truth, trunc_divide, sign_bit = _operation("test"), _operation("truncdiv"), _operation("signbit")
 where = select
 conjugate = ex.conjugate
